@@ -1,0 +1,311 @@
+//! Who is online, under which key and by which label (§15, decisions §4 and §5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, UserId};
+
+use super::api::KnownUser;
+use super::label::escape_label;
+use super::records::UserPin;
+
+/// Fewest characters of an id in a label.
+const MIN_SUFFIX_CHARS: usize = 4;
+
+/// Between name and id in a label. A name that holds it never stands alone: it could be a copy of
+/// somebody's label.
+const SUFFIX_MARK: char = '~';
+
+/// The users online, and the pins of all users ever met.
+#[derive(Debug)]
+pub(super) struct Directory {
+    own: UserId,
+    own_name: Option<Box<str>>,
+    users: BTreeMap<UserId, User>,
+    pins: BTreeMap<UserId, PublicKey>,
+    /// Everybody online and ourselves, by the name as a screen shows it.
+    names: BTreeMap<Box<str>, BTreeSet<UserId>>,
+    /// Those whose id does not look on a screen as it is, by what it looks like.
+    odd_ids: BTreeMap<Box<str>, BTreeSet<UserId>>,
+    /// Counts sessions: who was not confirmed in this one is missing.
+    session: u64,
+    max_users: usize,
+    max_pins: usize,
+}
+
+#[derive(Debug)]
+struct User {
+    name: Option<Box<str>>,
+    server_id: Option<ServerId>,
+    online_local: bool,
+    confirmed: u64,
+    /// The conflicting key that people were told of.
+    conflict: Option<KeyId>,
+}
+
+/// What an entry changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Pinned(UserPin),
+    Added(UserId),
+    KeyChanged {
+        user_id: UserId,
+        was: KeyId,
+        now: KeyId,
+    },
+    KeyConflict {
+        user_id: UserId,
+        pinned: KeyId,
+        seen: KeyId,
+    },
+    /// Nobody can write to a user without a key.
+    NoKey(UserId),
+    Full,
+}
+
+/// Why a name finds nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unresolved {
+    Unknown,
+    /// The labels of those who could be meant.
+    Ambiguous(Vec<Box<str>>),
+}
+
+impl Directory {
+    pub(super) fn new(
+        own: UserId,
+        meta: &Meta,
+        pins: Vec<UserPin>,
+        max_users: usize,
+        max_pins: usize,
+    ) -> Self {
+        let own_name = shown_name(Some(meta));
+        let mut directory = Self {
+            own: own.clone(),
+            own_name: own_name.clone(),
+            users: BTreeMap::new(),
+            pins: pins.into_iter().take(max_pins).map(|pin| (pin.user_id, pin.key)).collect(),
+            names: BTreeMap::new(),
+            odd_ids: BTreeMap::new(),
+            session: 0,
+            max_users,
+            max_pins,
+        };
+        directory.index(&own, own_name.as_deref());
+        directory
+    }
+
+    /// A new session begins: until they are confirmed, all users are missing.
+    pub(super) fn begin_session(&mut self) {
+        self.session += 1;
+    }
+
+    /// A user is online, says the server.
+    pub(super) fn confirm(&mut self, entry: &DirectoryEntry) -> Vec<Change> {
+        let id = &entry.user_id;
+        if *id == self.own {
+            return Vec::new();
+        }
+        let known = self.users.contains_key(id);
+        if !known && self.users.len() >= self.max_users {
+            return vec![Change::Full];
+        }
+        let mut changes = Vec::new();
+        let seen = entry.pubkey.as_ref().and_then(|field| field.key().ok());
+        let conflict = match (self.pins.get(id), seen) {
+            (None, None) => return vec![Change::NoKey(id.clone())],
+            (None, Some(_)) if self.pins.len() >= self.max_pins => return vec![Change::Full],
+            (None, Some(seen)) => {
+                changes.push(Change::Pinned(self.pin(id, seen)));
+                None
+            }
+            (Some(_), None) => None,
+            (Some(pinned), Some(seen)) if pinned == seen => None,
+            (Some(pinned), Some(seen)) if id.derives_from(seen) => {
+                let (was, now) = (pinned.id(), seen.id());
+                changes.push(Change::Pinned(self.pin(id, seen)));
+                changes.push(Change::KeyChanged { user_id: id.clone(), was, now });
+                None
+            }
+            (Some(pinned), Some(seen)) => Some((pinned.id(), seen.id())),
+        };
+        let before = self.users.remove(id);
+        if let Some(before) = &before {
+            self.unindex(id, before.name.as_deref());
+        }
+        let name = match (&entry.meta, &before) {
+            // LIST_RESPONSE of some servers has no `meta`; it does not take a name away.
+            (None, Some(before)) => before.name.clone(),
+            (meta, _) => shown_name(meta.as_ref()),
+        };
+        self.index(id, name.as_deref());
+        let told = before.as_ref().and_then(|before| before.conflict);
+        if let Some((pinned, seen)) = conflict.filter(|(_, seen)| told != Some(*seen)) {
+            changes.push(Change::KeyConflict { user_id: id.clone(), pinned, seen });
+        }
+        if before.is_none() {
+            changes.push(Change::Added(id.clone()));
+        }
+        let user = User {
+            name,
+            server_id: entry.server_id.clone().or_else(|| before.and_then(|before| before.server_id)),
+            online_local: entry.online_local.unwrap_or(false),
+            confirmed: self.session,
+            conflict: conflict.map(|(_, seen)| seen).or(told),
+        };
+        self.users.insert(id.clone(), user);
+        changes
+    }
+
+    fn pin(&mut self, id: &UserId, key: &PublicKey) -> UserPin {
+        self.pins.insert(id.clone(), key.clone());
+        UserPin { user_id: id.clone(), key: key.clone() }
+    }
+
+    /// A user has gone. Gives the label that the user had.
+    pub(super) fn remove(&mut self, id: &UserId) -> Option<Box<str>> {
+        let label = self.label(id);
+        let user = self.users.remove(id)?;
+        self.unindex(id, user.name.as_deref());
+        Some(label)
+    }
+
+    /// Users not confirmed in this session.
+    pub(super) fn missing(&self) -> Vec<UserId> {
+        let missing = self.users.iter().filter(|(_, user)| user.confirmed < self.session);
+        missing.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The pinned key of a user, online or not.
+    pub(super) fn key(&self, id: &UserId) -> Option<&PublicKey> {
+        self.pins.get(id)
+    }
+
+    pub(super) fn is_online(&self, id: &UserId) -> bool {
+        self.users.contains_key(id)
+    }
+
+    /// Everybody online but ourselves.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &UserId> {
+        self.users.keys()
+    }
+
+    pub(super) fn view(&self, id: &UserId) -> Option<KnownUser> {
+        let user = self.users.get(id)?;
+        Some(KnownUser {
+            user_id: id.clone(),
+            label: self.label(id),
+            server_id: user.server_id.clone(),
+            online_local: user.online_local,
+            key: self.pins.get(id)?.id(),
+        })
+    }
+
+    /// What people call a user: the display name, if nobody else has it and it is nobody else's id; else the name
+    /// with the shortest beginning of the id that tells its bearers apart; without a name the id.
+    pub(super) fn label(&self, id: &UserId) -> Box<str> {
+        let Some(name) = self.name(id) else {
+            let shown = escape_label(id.as_str());
+            let stranger = !self.users.contains_key(id) && *id != self.own;
+            // A stranger must not pass for somebody whose name its id is.
+            return if stranger && self.names.contains_key(shown.as_str()) {
+                format!("{shown}{SUFFIX_MARK}unknown").into()
+            } else {
+                shown.into()
+            };
+        };
+        let bearers = self.names.get(name);
+        let alone = bearers.is_none_or(|bearers| bearers.len() <= 1);
+        if alone && !name.contains(SUFFIX_MARK) && !self.is_id_of_another(name, id) {
+            return name.into();
+        }
+        let suffix = escape_label(beginning(id, bearers));
+        format!("{name}{SUFFIX_MARK}{suffix}").into()
+    }
+
+    fn name(&self, id: &UserId) -> Option<&str> {
+        if *id == self.own { self.own_name.as_deref() } else { self.users.get(id)?.name.as_deref() }
+    }
+
+    fn is_id_of_another(&self, shown: &str, id: &UserId) -> bool {
+        let by_id = shown.parse::<UserId>().ok().filter(|other| self.is_known(other));
+        let odd = self.odd_ids.get(shown).into_iter().flatten();
+        by_id.iter().chain(odd).any(|other| other != id)
+    }
+
+    fn is_known(&self, id: &UserId) -> bool {
+        *id == self.own || self.users.contains_key(id)
+    }
+
+    /// Whom a label or id means. What stands exactly so on the screen, or is an id, counts first; then a
+    /// name without what would tell its bearers apart, or with more of the id than is needed.
+    pub(super) fn resolve(&self, to: &str) -> Result<UserId, Unresolved> {
+        let by_id = to.parse::<UserId>().ok().filter(|id| self.is_known(id));
+        let odd = self.odd_ids.get(to).into_iter().flatten();
+        let named = self.names.get(to).into_iter().flatten();
+        // A name may itself hold the mark, so every cut is tried.
+        let cuts = to.match_indices(SUFFIX_MARK).map(|(at, mark)| (&to[..at], &to[at + mark.len()..]));
+        let suffixed = cuts.flat_map(|(name, suffix)| {
+            let bearers = self.names.get(name).into_iter().flatten();
+            bearers.filter(move |id| !suffix.is_empty() && escape_label(id.as_str()).starts_with(suffix))
+        });
+        let loose: BTreeSet<&UserId> = named.chain(suffixed).chain(odd).collect();
+        let labelled = loose.iter().copied().filter(|id| *self.label(id) == *to);
+        let exact: BTreeSet<&UserId> = labelled.chain(&by_id).collect();
+        let found = if exact.is_empty() { loose } else { exact };
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(Unresolved::Unknown),
+            (Some(one), None) => Ok(one.clone()),
+            (Some(one), Some(two)) => {
+                let all = [one, two].into_iter().chain(found);
+                Err(Unresolved::Ambiguous(all.map(|id| self.label(id)).collect()))
+            }
+        }
+    }
+
+    fn index(&mut self, id: &UserId, name: Option<&str>) {
+        if let Some(name) = name {
+            self.names.entry(name.into()).or_default().insert(id.clone());
+        }
+        let shown = escape_label(id.as_str());
+        if shown != id.as_str() {
+            self.odd_ids.entry(shown.into()).or_default().insert(id.clone());
+        }
+    }
+
+    fn unindex(&mut self, id: &UserId, name: Option<&str>) {
+        if let Some(name) = name {
+            forget(&mut self.names, name, id);
+        }
+        forget(&mut self.odd_ids, &escape_label(id.as_str()), id);
+    }
+}
+
+fn forget(index: &mut BTreeMap<Box<str>, BTreeSet<UserId>>, name: &str, id: &UserId) {
+    if let Some(bearers) = index.get_mut(name) {
+        bearers.remove(id);
+        if bearers.is_empty() {
+            index.remove(name);
+        }
+    }
+}
+
+/// A name as a screen shows it: names that look the same are the same.
+fn shown_name(meta: Option<&Meta>) -> Option<Box<str>> {
+    Some(escape_label(&meta?.display_name()?).into())
+}
+
+/// The shortest beginning of an id that no other bearer of the name shares, of at least four characters.
+fn beginning<'a>(id: &'a UserId, bearers: Option<&BTreeSet<UserId>>) -> &'a str {
+    let text = id.as_str();
+    // In a sorted set the most similar ones are neighbours.
+    let neighbours = bearers
+        .map(|bearers| [bearers.range(..id).next_back(), bearers.range(id..).find(|next| *next != id)]);
+    let shared = neighbours
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|other| text.chars().zip(other.as_str().chars()).take_while(|(a, b)| a == b).count());
+    let chars = shared.max().map_or(0, |shared| shared + 1).max(MIN_SUFFIX_CHARS);
+    text.char_indices().nth(chars).map_or(text, |(at, _)| &text[..at])
+}

@@ -1,0 +1,236 @@
+//! Received messages: opened a few at a time, shown once and in order (decisions §3, §6).
+
+use std::collections::{BTreeSet, VecDeque};
+
+use sha2::{Digest, Sha256};
+
+use crate::Now;
+use crate::crypto::{ContentInput, RSA_BYTES};
+use crate::wire::{ErrorCode, Frame, Message, Timestamp, UserId};
+
+use super::api::{Action, Doubt, MessageKind, Notice, Text};
+use super::label::escape_detail;
+use super::records::Record;
+use super::sealed::{ContentCheck, Opened, SealedMessage};
+use super::{Client, dropped};
+
+/// Messages on their way to the screen, and digests of those that got there.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pending: VecDeque<Pending>,
+    /// The number of the first of `pending`; the others follow.
+    first: u64,
+    shown: BTreeSet<[u8; 32]>,
+    /// The same, oldest first.
+    shown_order: VecDeque<[u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    kind: MessageKind,
+    from: UserId,
+    ts: Timestamp,
+    digest: [u8; 32],
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(SealedMessage),
+    Opening,
+    Done(Opened),
+}
+
+impl Inbox {
+    pub(super) fn new(shown: Vec<[u8; 32]>, max_shown: usize) -> Self {
+        let mut inbox =
+            Self { pending: VecDeque::new(), first: 0, shown: BTreeSet::new(), shown_order: VecDeque::new() };
+        for digest in shown {
+            inbox.remember(digest, max_shown);
+        }
+        inbox
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn shown_len(&self) -> usize {
+        self.shown.len()
+    }
+
+    fn remember(&mut self, digest: [u8; 32], max_shown: usize) {
+        if self.shown.insert(digest) {
+            self.shown_order.push_back(digest);
+        }
+        while self.shown_order.len() > max_shown {
+            if let Some(oldest) = self.shown_order.pop_front() {
+                self.shown.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// USER_DELIVER (§9.2), or a MSG_PUBLIC_CHANNEL (§9.3) on our one ciphertext of it.
+    pub(super) fn on_message(
+        &mut self,
+        now: Now,
+        kind: MessageKind,
+        frame: &Frame,
+        message: &Message,
+        out: &mut Vec<Action>,
+    ) {
+        let author = frame.from().filter(|_| kind == MessageKind::Public && !self.is_from_server(frame));
+        let from = match (&message.sender, author) {
+            (Some(sender), Some(author)) if sender.id() != author => {
+                return dropped(out, "message in another name than its frame's", sender.as_str());
+            }
+            (Some(sender), _) => sender.clone(),
+            (None, Some(author)) => UserId::from(author.clone()),
+            (None, None) => return dropped(out, "message names no sender", ""),
+        };
+        if message.ciphertext.bytes().len() != RSA_BYTES {
+            let label = self.directory.label(&from);
+            let detail = format!("message of {label} is not one RSA block and cannot be decrypted").into();
+            return out.push(Action::Notify(Notice::Failed {
+                reference: None,
+                code: ErrorCode::UnknownType,
+                detail,
+            }));
+        }
+        let digest = digest(&from, message);
+        if self.inbox.shown.contains(&digest) {
+            return dropped(out, "message was shown before", from.as_str());
+        }
+        if self.inbox.pending.len() >= self.config.limits.received_messages {
+            return dropped(out, "too many messages at once", from.as_str());
+        }
+        let ts = message.ts.or(message.original_ts).or(frame.ts());
+        let check = self.content_check(kind, &from, ts, message);
+        let id = self.inbox.first + self.inbox.pending.len() as u64;
+        let sealed = SealedMessage { id, ciphertext: message.ciphertext.clone(), check };
+        let ts = ts.unwrap_or(Timestamp(now.unix_ms));
+        self.inbox.pending.push_back(Pending { kind, from, ts, digest, state: State::Waiting(sealed) });
+    }
+
+    /// What must hold for a message to be its sender's, or why nothing can.
+    fn content_check(
+        &self,
+        kind: MessageKind,
+        from: &UserId,
+        ts: Option<Timestamp>,
+        message: &Message,
+    ) -> Result<ContentCheck, Doubt> {
+        let key = self.key_of(from).ok_or(Doubt::UnknownSender)?.clone();
+        let signature = message.content_sig.clone().filter(|sig| sig.bytes().len() == RSA_BYTES);
+        let signature = signature.ok_or(Doubt::NoSignature)?;
+        let ts = ts.ok_or(Doubt::NoTime)?;
+        if message.sender_pub.as_ref().is_some_and(|hint| hint.key() != Ok(&key)) {
+            return Err(Doubt::OtherKey);
+        }
+        let to = match kind {
+            MessageKind::Direct => Some(self.config.user_id.id().clone()),
+            MessageKind::Public => None,
+        };
+        let input = ContentInput { ciphertext: message.ciphertext.clone(), from: from.id().clone(), to, ts };
+        Ok(ContentCheck { key, input, signature })
+    }
+
+    /// Keeps the border busy with the oldest messages.
+    pub(super) fn open_messages(&mut self, out: &mut Vec<Action>) {
+        for pending in self.inbox.pending.iter_mut().take(self.config.limits.opens_in_flight.max(1)) {
+            pending.state = match std::mem::replace(&mut pending.state, State::Opening) {
+                State::Waiting(sealed) => {
+                    out.push(Action::Open(sealed));
+                    State::Opening
+                }
+                State::Opening => State::Opening,
+                State::Done(opened) => State::Done(opened),
+            };
+        }
+    }
+
+    pub(super) fn on_opened(&mut self, opened: Opened, out: &mut Vec<Action>) {
+        let at = opened.id.checked_sub(self.inbox.first).and_then(|at| usize::try_from(at).ok());
+        let Some(pending) = at.and_then(|at| self.inbox.pending.get_mut(at)) else { return };
+        match pending.state {
+            State::Opening => pending.state = State::Done(opened),
+            State::Waiting(_) | State::Done(_) => return,
+        }
+        while let Some(Pending { kind, from, ts, digest, state }) = self.inbox.pending.pop_front() {
+            match state {
+                State::Done(opened) => {
+                    self.inbox.first += 1;
+                    self.show(kind, from, ts, digest, opened, out);
+                }
+                State::Waiting(_) | State::Opening => {
+                    self.inbox.pending.push_front(Pending { kind, from, ts, digest, state });
+                    break;
+                }
+            }
+        }
+    }
+
+    fn show(
+        &mut self,
+        kind: MessageKind,
+        from: UserId,
+        ts: Timestamp,
+        digest: [u8; 32],
+        opened: Opened,
+        out: &mut Vec<Action>,
+    ) {
+        let label = self.directory.label(&from);
+        let text = match opened.text {
+            Ok(text) => Text::from(text),
+            Err(why) => {
+                let detail = format!("message of {label}: {why}").into();
+                return out.push(Action::Notify(Notice::Failed {
+                    reference: None,
+                    code: ErrorCode::InvalidSig,
+                    detail,
+                }));
+            }
+        };
+        // The pin may have changed while the message was at the border.
+        let verified = opened.verified.and_then(|key| match self.key_of(&from) {
+            Some(pin) if pin.id() == key => Ok(()),
+            Some(_) | None => Err(Doubt::OtherKey),
+        });
+        let doubtful = doubtful(digest);
+        let record = if verified.is_ok() { digest } else { doubtful };
+        if self.inbox.shown.contains(&digest) || self.inbox.shown.contains(&record) {
+            return dropped(out, "message was shown before", from.as_str());
+        }
+        self.inbox.remember(record, self.config.limits.shown);
+        out.push(Action::Persist(Record::Shown(record)));
+        out.push(Action::Notify(Notice::Message { kind, from, label, text, verified, ts }));
+    }
+}
+
+/// What makes two messages the same, whatever the envelope says.
+fn digest(from: &UserId, message: &Message) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let signature = message.content_sig.as_ref().map_or(&[][..], |sig| sig.bytes());
+    for part in [from.as_str().as_bytes(), message.ciphertext.bytes(), signature] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Under which a message that was shown as not verified is remembered: a twin whose time a relay has altered must not
+/// shadow the real one.
+fn doubtful(digest: [u8; 32]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(digest);
+    hash.update(b"not verified");
+    hash.finalize().into()
+}
+
+/// For notices about text that has no better place.
+pub(super) fn failed(out: &mut Vec<Action>, reference: Option<u64>, code: ErrorCode, detail: &str) {
+    out.push(Action::Notify(Notice::Failed { reference, code, detail: escape_detail(detail) }));
+}

@@ -1,0 +1,123 @@
+//! Every bound and every interval of the client machine, with where its number comes from.
+
+use std::time::Duration;
+
+/// Bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest frame that is read, in bytes (decisions §1); the transport enforces it with close 1009.
+    pub frame_in_bytes: usize,
+    /// Users that are known at one time: ten full servers and some.
+    pub users: usize,
+    /// Users whose keys are pinned, those offline included. 200,000 pins of 0.7 KiB are 140 MB.
+    pub pinned_users: usize,
+    /// Commands that wait for a session or for their turn.
+    pub queued_commands: usize,
+    /// Messages that are being sealed or written: enough for a pool and a batch of writes.
+    pub drafts_in_flight: usize,
+    /// Written messages whose ERROR is still recognised.
+    pub sent_references: usize,
+    /// Messages of one long text (decisions §1).
+    pub text_parts: usize,
+    /// Longest name in a `Tell`, in bytes: a label has 64 characters, escaped ones included.
+    pub name_bytes: usize,
+    /// Received messages that are being opened.
+    pub opens_in_flight: usize,
+    /// Received messages that wait to be opened; the driver stops reading at half of them.
+    pub received_messages: usize,
+    /// Digests of shown messages.
+    pub shown: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_in_bytes: 1024 * 1024,
+            users: 110_000,
+            pinned_users: 200_000,
+            queued_commands: 1_000,
+            drafts_in_flight: 64,
+            sent_references: 4_096,
+            text_parts: 16,
+            name_bytes: 512,
+            opens_in_flight: 16,
+            received_messages: 4_096,
+            shown: super::MAX_SHOWN,
+        }
+    }
+}
+
+/// Intervals and timeouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// A login must be finished within this, directory included.
+    pub login: Duration,
+    /// Without a DIRECTORY for this long after the login we ask with LIST_REQUEST.
+    pub directory: Duration,
+    /// Pings (decisions §5).
+    pub ping: Duration,
+    /// Silence after which a link is dead (§8.4).
+    pub silence: Duration,
+    /// First redial at the latest.
+    pub redial_first: Duration,
+    /// Slowest redial.
+    pub redial_slowest: Duration,
+    /// Who is missing from the directory after a reconnect is gone after this.
+    pub missing: Duration,
+    /// A LIST_RESPONSE must have come within this.
+    pub list: Duration,
+    /// Challenges that follow sooner than this on an answered one are not answered: a proof costs us a
+    /// private-key operation.
+    pub challenge: Duration,
+    /// On quitting, what is under way has this long to be written.
+    pub flush: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            login: secs(15),
+            directory: secs(2),
+            ping: secs(15),
+            silence: secs(45),
+            redial_first: secs(1),
+            redial_slowest: secs(60),
+            missing: secs(30),
+            list: secs(15),
+            challenge: secs(5),
+            flush: secs(10),
+        }
+    }
+}
+
+impl Timing {
+    /// The same with no interval of less than a millisecond: a deadline always lies ahead.
+    pub(super) fn sane(self) -> Self {
+        let sane = |interval: Duration| interval.max(Duration::from_millis(1));
+        let Self {
+            login,
+            directory,
+            ping,
+            silence,
+            redial_first,
+            redial_slowest,
+            missing,
+            list,
+            challenge,
+            flush,
+        } = self;
+        Self {
+            login: sane(login),
+            directory: sane(directory),
+            ping: sane(ping),
+            silence: sane(silence),
+            redial_first: redial_first.max(Duration::from_millis(2)),
+            redial_slowest: redial_slowest.max(Duration::from_millis(2)),
+            missing: sane(missing),
+            list: sane(list),
+            challenge: sane(challenge),
+            flush: sane(flush),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Commands on their way: queued without a session, cut into drafts with one, each ending in a notice
+//! (§14, decisions §6).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Now;
+use crate::crypto::{CryptoError, MAX_PLAINTEXT_BYTES};
+use crate::wire::{
+    DirectoryEntry, Empty, ErrorCode, ErrorReport, FrameRef, FrameType, Payload, Timestamp, UserId,
+};
+
+use super::Client;
+use super::api::{Action, Command, MessageKind, Notice, SentTo, Text};
+use super::directory::Unresolved;
+use super::draft::{Draft, DraftId, split};
+use super::inbox::failed;
+
+/// What is to be sent, and what was.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<(u64, Order)>,
+    /// The job whose drafts are being made; the others wait for theirs to be written.
+    issuing: Option<Issue>,
+    jobs: BTreeMap<u64, Job>,
+    /// At the border, or lost with their link and listed in `again`.
+    drafts: BTreeMap<DraftId, Piece>,
+    again: VecDeque<DraftId>,
+    listing: Option<Listing>,
+    /// Written messages by their time, which is theirs alone.
+    sent: BTreeMap<Timestamp, Sent>,
+    next_job: u64,
+    next_draft: u64,
+}
+
+/// A command that was found good.
+#[derive(Debug)]
+enum Order {
+    Tell { to: Box<str>, pieces: Vec<Arc<str>> },
+    All { pieces: Vec<Arc<str>> },
+    List,
+}
+
+/// Recipients times pieces, of which `next` counts off.
+#[derive(Debug)]
+struct Issue {
+    job: u64,
+    recipients: Vec<UserId>,
+    pieces: Vec<Arc<str>>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Job {
+    reference: u64,
+    audience: Audience,
+    /// Messages that are neither written nor failed.
+    open: usize,
+    failed: BTreeSet<UserId>,
+    why: Option<(ErrorCode, Box<str>)>,
+}
+
+#[derive(Debug)]
+enum Audience {
+    One(UserId),
+    Everyone(usize),
+}
+
+#[derive(Debug)]
+struct Piece {
+    job: u64,
+    to: UserId,
+    text: Arc<str>,
+    ts: Timestamp,
+}
+
+#[derive(Debug)]
+struct Sent {
+    reference: u64,
+    kind: MessageKind,
+    to: UserId,
+}
+
+/// LIST_REQUEST and those who wait for its answer.
+#[derive(Debug)]
+struct Listing {
+    references: Vec<u64>,
+    /// Until when the answer must have come; `None`: to be asked in the next session.
+    until: Option<Duration>,
+    users: BTreeSet<UserId>,
+}
+
+impl Audience {
+    fn kind(&self) -> MessageKind {
+        match self {
+            Self::One(_) => MessageKind::Direct,
+            Self::Everyone(_) => MessageKind::Public,
+        }
+    }
+}
+
+impl Outbox {
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.jobs.is_empty() && self.listing.is_none()
+    }
+
+    /// Drafts that are at the border for this session.
+    fn in_flight(&self) -> usize {
+        self.drafts.len() - self.again.len()
+    }
+
+    pub(super) fn list_until(&self) -> Option<Duration> {
+        self.listing.as_ref()?.until
+    }
+
+    /// The link is gone: what was not written is to be sealed again.
+    pub(super) fn on_link_lost(&mut self) {
+        self.again = self.drafts.keys().copied().collect();
+        if let Some(listing) = &mut self.listing {
+            listing.until = None;
+            listing.users.clear();
+        }
+    }
+
+    fn take_draft(&mut self, id: DraftId) -> Option<Piece> {
+        let piece = self.drafts.remove(&id)?;
+        self.again.retain(|lost| *lost != id);
+        Some(piece)
+    }
+
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        [self.waiting.len(), self.drafts.len(), self.jobs.len(), self.sent.len()]
+    }
+}
+
+impl Client {
+    /// Takes a command on, or fails it at once.
+    pub(super) fn on_command(&mut self, reference: u64, command: Command, out: &mut Vec<Action>) {
+        let limits = &self.config.limits;
+        let pieces = |text: Text| {
+            let most = limits.text_parts * MAX_PLAINTEXT_BYTES;
+            if text.as_str().is_empty() {
+                return Err("the text is empty".to_owned());
+            }
+            // Cutting between characters may cost a piece.
+            let pieces = if text.as_str().len() > most {
+                Vec::new()
+            } else {
+                split(text.as_str(), MAX_PLAINTEXT_BYTES)
+            };
+            let fits = (1..=limits.text_parts).contains(&pieces.len());
+            if fits {
+                Ok(pieces)
+            } else {
+                Err(format!("a text has at most {most} bytes, this one {}", text.as_str().len()))
+            }
+        };
+        let order = match command {
+            Command::Tell { to, text: _ } if to.len() > limits.name_bytes => {
+                return failed(
+                    out,
+                    Some(reference),
+                    ErrorCode::UserNotFound,
+                    &format!("nobody is called {to}"),
+                );
+            }
+            Command::Tell { to, text } => pieces(text).map(|pieces| Order::Tell { to, pieces }),
+            Command::All { text } => pieces(text).map(|pieces| Order::All { pieces }),
+            Command::List => Ok(Order::List),
+        };
+        let order = match order {
+            Ok(order) => order,
+            Err(why) => return failed(out, Some(reference), ErrorCode::UnknownType, &why),
+        };
+        if let Some(why) = self.deaf() {
+            return failed(out, Some(reference), ErrorCode::Timeout, why);
+        }
+        let asking = self.outbox.listing.as_ref().map_or(0, |listing| listing.references.len());
+        if self.outbox.waiting.len() + asking >= limits.queued_commands {
+            let why = format!("{} commands are waiting already", limits.queued_commands);
+            return failed(out, Some(reference), ErrorCode::Timeout, &why);
+        }
+        self.outbox.waiting.push_back((reference, order));
+    }
+
+    /// With a session: makes drafts while there is room at the border.
+    pub(super) fn run_commands(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.outbox.listing.as_ref().is_some_and(|listing| listing.until.is_none()) {
+            self.request_list(now, out);
+        }
+        while self.outbox.in_flight() < self.config.limits.drafts_in_flight.max(1) {
+            if let Some(id) = self.outbox.again.pop_front() {
+                if let Some(Piece { job, to, text, ts: _ }) = self.outbox.drafts.remove(&id) {
+                    self.issue(now, job, to, text, out);
+                }
+            } else if let Some(mut issue) = self.outbox.issuing.take() {
+                let (recipient, piece) = (issue.next / issue.pieces.len(), issue.next % issue.pieces.len());
+                let to = issue.recipients.get(recipient).cloned();
+                let text = issue.pieces.get(piece).map(Arc::clone);
+                issue.next += 1;
+                let job = issue.job;
+                if let (Some(to), Some(text)) = (to, text) {
+                    self.outbox.issuing = Some(issue);
+                    self.issue(now, job, to, text, out);
+                }
+            } else if let Some((reference, order)) = self.outbox.waiting.pop_front() {
+                self.start(now, reference, order, out);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn start(&mut self, now: Now, reference: u64, order: Order, out: &mut Vec<Action>) {
+        let (audience, recipients, pieces) = match order {
+            Order::List => {
+                if let Some(listing) = &mut self.outbox.listing {
+                    return listing.references.push(reference);
+                }
+                let listing = Listing { references: vec![reference], until: None, users: BTreeSet::new() };
+                self.outbox.listing = Some(listing);
+                return self.request_list(now, out);
+            }
+            Order::Tell { to, pieces } => match self.directory.resolve(&to) {
+                Ok(user) => (Audience::One(user.clone()), vec![user], pieces),
+                Err(Unresolved::Unknown) => {
+                    let why = format!("nobody online is called {to}");
+                    return failed(out, Some(reference), ErrorCode::UserNotFound, &why);
+                }
+                Err(Unresolved::Ambiguous(labels)) => {
+                    let why = format!("{to} may be {}", labels.join(" or "));
+                    return failed(out, Some(reference), ErrorCode::UserNotFound, &why);
+                }
+            },
+            Order::All { pieces } => {
+                let recipients: Vec<_> = self.directory.ids().cloned().collect();
+                if recipients.is_empty() {
+                    return failed(out, Some(reference), ErrorCode::UserNotFound, "nobody else is online");
+                }
+                (Audience::Everyone(recipients.len()), recipients, pieces)
+            }
+        };
+        let job = self.outbox.next_job;
+        self.outbox.next_job += 1;
+        let open = recipients.len() * pieces.len();
+        self.outbox.jobs.insert(job, Job { reference, audience, open, failed: BTreeSet::new(), why: None });
+        self.outbox.issuing = Some(Issue { job, recipients, pieces, next: 0 });
+    }
+
+    fn issue(&mut self, now: Now, job: u64, to: UserId, text: Arc<str>, out: &mut Vec<Action>) {
+        let Some(kind) = self.outbox.jobs.get(&job).map(|job| job.audience.kind()) else { return };
+        let reachable = to == self.config.user_id || self.directory.is_online(&to);
+        let Some(key) = self.key_of(&to).filter(|_| reachable).cloned() else {
+            let why = format!("{} is no longer online", self.directory.label(&to));
+            return self.settle_piece(job, &to, Err((ErrorCode::UserNotFound, why.into())), out);
+        };
+        let id = DraftId(self.outbox.next_draft);
+        self.outbox.next_draft += 1;
+        let ts = self.clock.next(now);
+        self.outbox.drafts.insert(id, Piece { job, to: to.clone(), text: Arc::clone(&text), ts });
+        let from = self.config.user_id.clone();
+        let own_key = self.config.key.clone();
+        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, ts, text }));
+    }
+
+    /// A draft is on the socket. If its link died meanwhile, it is not sealed again.
+    pub(super) fn on_written(&mut self, id: DraftId, out: &mut Vec<Action>) {
+        let Some(Piece { job, to, text: _, ts }) = self.outbox.take_draft(id) else { return };
+        if let Some(Job { reference, audience, .. }) = self.outbox.jobs.get(&job) {
+            let sent = Sent { reference: *reference, kind: audience.kind(), to: to.clone() };
+            self.outbox.sent.insert(ts, sent);
+            while self.outbox.sent.len() > self.config.limits.sent_references {
+                self.outbox.sent.pop_first();
+            }
+        }
+        self.settle_piece(job, &to, Ok(()), out);
+    }
+
+    pub(super) fn on_draft_failed(&mut self, id: DraftId, error: CryptoError, out: &mut Vec<Action>) {
+        let Some(Piece { job, to, text: _, ts: _ }) = self.outbox.take_draft(id) else { return };
+        self.settle_piece(job, &to, Err((ErrorCode::BadKey, error.to_string().into())), out);
+    }
+
+    /// An ERROR that answers a message of ours (decisions §6). Whether there is one.
+    pub(super) fn on_message_refused(&mut self, report: &ErrorReport, out: &mut Vec<Action>) -> bool {
+        let Some(FrameRef { kind, to, ts: Some(ts) }) = &report.reference else { return false };
+        let is_meant = |own_kind: MessageKind, own_to: &UserId| {
+            let own_kind = match own_kind {
+                MessageKind::Direct => FrameType::MsgDirect,
+                MessageKind::Public => FrameType::MsgPublicChannel,
+            };
+            FrameType::parse(kind) == own_kind && to.as_deref().is_none_or(|to| to == own_to.as_str())
+        };
+        if self.outbox.sent.get(ts).is_some_and(|sent| is_meant(sent.kind, &sent.to)) {
+            let Some(Sent { reference, kind: _, to }) = self.outbox.sent.remove(ts) else { return false };
+            let why = format!("{}: {}", self.directory.label(&to), report.detail);
+            failed(out, Some(reference), report.code.clone(), &why);
+            return true;
+        }
+        // The server may answer before the driver has told us that the frame left.
+        let jobs = &self.outbox.jobs;
+        let drafts = &self.outbox.drafts;
+        let kind_of = |job: &u64| jobs.get(job).map(|job| job.audience.kind());
+        let meant = |piece: &Piece| {
+            piece.ts == *ts && kind_of(&piece.job).is_some_and(|kind| is_meant(kind, &piece.to))
+        };
+        let Some(id) = drafts.iter().find(|(_, piece)| meant(piece)).map(|(id, _)| *id) else { return false };
+        let Some(Piece { job, to, text: _, ts: _ }) = self.outbox.take_draft(id) else { return false };
+        self.settle_piece(job, &to, Err((report.code.clone(), report.detail.clone())), out);
+        true
+    }
+
+    fn settle_piece(
+        &mut self,
+        id: u64,
+        to: &UserId,
+        how: Result<(), (ErrorCode, Box<str>)>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(job) = self.outbox.jobs.get_mut(&id) else { return };
+        job.open = job.open.saturating_sub(1);
+        if let Err(why) = how {
+            job.failed.insert(to.clone());
+            job.why.get_or_insert(why);
+        }
+        if job.open == 0
+            && let Some(job) = self.outbox.jobs.remove(&id)
+        {
+            self.finish(job, out);
+        }
+    }
+
+    fn finish(&self, job: Job, out: &mut Vec<Action>) {
+        let Job { reference, audience, open: _, failed: lost, why } = job;
+        let to = match (audience, why) {
+            (Audience::Everyone(all), why) if lost.len() < all => {
+                debug_assert_eq!(why.is_some(), !lost.is_empty(), "each failure has its reason");
+                SentTo::Everyone { recipients: all - lost.len(), failed: lost.len() }
+            }
+            (Audience::One(user_id), None) => {
+                let label = self.directory.label(&user_id);
+                SentTo::User { user_id, label }
+            }
+            (Audience::Everyone(_) | Audience::One(_), why) => {
+                let (code, why) = why.unwrap_or((ErrorCode::Timeout, "not sent".into()));
+                return failed(out, Some(reference), code, &why);
+            }
+        };
+        out.push(Action::Notify(Notice::Sent { reference, to }));
+    }
+
+    /// Nothing more will be written: every command ends now.
+    pub(super) fn fail_commands(&mut self, why: &str, out: &mut Vec<Action>) {
+        let Outbox { waiting, issuing, jobs, drafts, again, listing, sent: _, next_job: _, next_draft: _ } =
+            &mut self.outbox;
+        again.clear();
+        let issuing = issuing.take();
+        let jobs = std::mem::take(jobs);
+        let drafts = std::mem::take(drafts);
+        let listing = listing.take();
+        let waiting = std::mem::take(waiting);
+        for (id, mut job) in jobs {
+            job.why.get_or_insert((ErrorCode::Timeout, why.into()));
+            let unwritten = drafts.values().filter(|piece| piece.job == id).map(|piece| piece.to.clone());
+            job.failed.extend(unwritten);
+            if let Some(issue) = issuing.as_ref().filter(|issue| issue.job == id) {
+                let unmade = issue.recipients.iter().skip(issue.next / issue.pieces.len());
+                job.failed.extend(unmade.cloned());
+            }
+            self.finish(job, out);
+        }
+        for reference in listing.into_iter().flat_map(|listing| listing.references) {
+            failed(out, Some(reference), ErrorCode::Timeout, why);
+        }
+        for (reference, _) in waiting {
+            failed(out, Some(reference), ErrorCode::Timeout, why);
+        }
+    }
+
+    fn request_list(&mut self, now: Now, out: &mut Vec<Action>) {
+        if let Some(listing) = &mut self.outbox.listing {
+            listing.until = Some(now.instant.saturating_add(self.config.timing.list));
+        }
+        self.send_to_server(now, &Payload::ListRequest(Empty {}), out);
+    }
+
+    /// A page of the answer to LIST_REQUEST. Whether one was awaited.
+    pub(super) fn on_listed(
+        &mut self,
+        users: &[DirectoryEntry],
+        is_last: bool,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(mut listing) = self.outbox.listing.take_if(|listing| listing.until.is_some()) else {
+            return false;
+        };
+        let room = self.config.limits.users.saturating_sub(listing.users.len());
+        listing.users.extend(users.iter().take(room).map(|entry| entry.user_id.clone()));
+        if !is_last {
+            self.outbox.listing = Some(listing);
+            return true;
+        }
+        listing.users.insert(self.config.user_id.clone());
+        let mut users: Vec<_> = listing.users.iter().filter_map(|id| self.view(id)).collect();
+        users.sort_by(|a, b| (&a.label, &a.user_id).cmp(&(&b.label, &b.user_id)));
+        for reference in listing.references {
+            out.push(Action::Notify(Notice::List { reference, users: users.clone() }));
+        }
+        true
+    }
+
+    pub(super) fn on_list_timeout(&mut self, out: &mut Vec<Action>) {
+        for reference in self.outbox.listing.take().into_iter().flat_map(|listing| listing.references) {
+            failed(out, Some(reference), ErrorCode::Timeout, "the server did not answer");
+        }
+    }
+}

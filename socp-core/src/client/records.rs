@@ -1,0 +1,48 @@
+//! What a client keeps across restarts.
+
+use crate::wire::{HostPort, PublicKey, ServerId, UserId};
+
+/// A small change to the state that must survive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The identity of the server at an address: insert or replace by address.
+    ServerPin(ServerPin),
+    /// A user's pinned key: insert or replace by id.
+    UserPin(UserPin),
+    /// A message was shown; its repeats are dropped. Only the newest [`MAX_SHOWN`] need be kept.
+    Shown([u8; 32]),
+}
+
+/// How many shown messages are remembered.
+pub const MAX_SHOWN: usize = 20_000;
+
+/// Which server was met at an address (decisions §4): a change stops the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPin {
+    /// As dialled.
+    pub address: HostPort,
+    /// Its id.
+    pub server_id: ServerId,
+    /// Its key.
+    pub key: PublicKey,
+}
+
+/// A user's pinned key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPin {
+    /// The user.
+    pub user_id: UserId,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// The state that survived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Pins of the servers met, by address.
+    pub servers: Vec<ServerPin>,
+    /// Pins of the users met.
+    pub users: Vec<UserPin>,
+    /// Digests of the messages shown, oldest first.
+    pub shown: Vec<[u8; 32]>,
+}

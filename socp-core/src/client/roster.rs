@@ -1,0 +1,84 @@
+//! What the server tells of the users online (decisions §5), as changes of the directory and as notices.
+
+use crate::wire::{DirectoryEntry, UserKeyConflict, UserRemoved};
+
+use super::api::{Action, Notice};
+use super::directory::Change;
+use super::records::Record;
+use super::{Client, dropped};
+
+impl Client {
+    pub(super) fn on_user_added(&mut self, entry: &DirectoryEntry, out: &mut Vec<Action>) {
+        if !self.is_event(entry.event.as_deref(), "added") {
+            return dropped(out, "another frame relabelled as USER_ADDED", entry.user_id.as_str());
+        }
+        self.confirm(std::slice::from_ref(entry), out);
+    }
+
+    pub(super) fn on_user_removed(&mut self, removed: &UserRemoved, out: &mut Vec<Action>) {
+        if !self.is_event(removed.event.as_deref(), "removed") {
+            return dropped(out, "another frame relabelled as USER_REMOVED", removed.user_id.as_str());
+        }
+        if let Some(label) = self.directory.remove(&removed.user_id) {
+            out.push(Action::Notify(Notice::UserRemoved { user_id: removed.user_id.clone(), label }));
+        }
+    }
+
+    /// `event` tells USER_ADDED and USER_REMOVED from gossip (decisions §5); servers that proved a key
+    /// write it.
+    fn is_event(&self, event: Option<&str>, name: &str) -> bool {
+        event.map_or(self.pin.is_none(), |event| event == name)
+    }
+
+    pub(super) fn on_user_key_conflict(&mut self, conflict: &UserKeyConflict, out: &mut Vec<Action>) {
+        let UserKeyConflict { user_id, pubkey, server_id: _ } = conflict;
+        let label = self.directory.label(user_id);
+        let pinned = self.key_of(user_id).map(|key| key.id());
+        let seen = pubkey.key().ok().map(|key| key.id());
+        out.push(Action::Notify(Notice::KeyConflict { user_id: user_id.clone(), label, pinned, seen }));
+    }
+
+    /// These users are online, says the server. Labels are told as they are once all are known.
+    pub(super) fn confirm(&mut self, entries: &[DirectoryEntry], out: &mut Vec<Action>) {
+        let changes: Vec<_> = entries.iter().flat_map(|entry| self.directory.confirm(entry)).collect();
+        let mut full = 0_usize;
+        for change in changes {
+            let label = |id| self.directory.label(id);
+            let action = match change {
+                Change::Pinned(pin) => Action::Persist(Record::UserPin(pin)),
+                Change::Added(user_id) => {
+                    Action::Notify(Notice::UserAdded { label: label(&user_id), user_id })
+                }
+                Change::KeyChanged { user_id, was, now } => {
+                    Action::Notify(Notice::KeyChanged { label: label(&user_id), user_id, was, now })
+                }
+                Change::KeyConflict { user_id, pinned, seen } => {
+                    let (pinned, seen) = (Some(pinned), Some(seen));
+                    Action::Notify(Notice::KeyConflict { label: label(&user_id), user_id, pinned, seen })
+                }
+                Change::NoKey(user_id) => {
+                    dropped(out, "a user without a usable key", user_id.as_str());
+                    continue;
+                }
+                Change::Full => {
+                    full += 1;
+                    continue;
+                }
+            };
+            out.push(action);
+        }
+        if full > 0 {
+            dropped(out, "too many users", &format!("{full} are left out"));
+        }
+    }
+
+    /// Who was not confirmed since the reconnect has gone.
+    pub(super) fn on_missing(&mut self, out: &mut Vec<Action>) {
+        self.missing_until = None;
+        for user_id in self.directory.missing() {
+            if let Some(label) = self.directory.remove(&user_id) {
+                out.push(Action::Notify(Notice::UserRemoved { user_id, label }));
+            }
+        }
+    }
+}

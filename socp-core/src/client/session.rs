@@ -1,0 +1,430 @@
+//! From dial to directory, and back again after a loss (decisions §4, §5).
+
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use crate::crypto::{Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Verified};
+use crate::wire::{
+    Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Payload,
+    Recipient, ServerId, UserHello, UserLoggedIn,
+};
+use crate::{Now, close_code};
+
+use super::api::{Action, MessageKind, Notice};
+use super::inbox::failed;
+use super::label::escape_detail;
+use super::records::{Record, ServerPin};
+use super::{Client, dropped};
+
+/// Where the client stands with its server.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Until the next dial.
+    Waiting { until: Duration },
+    /// The driver dials.
+    Dialling,
+    /// A socket is open.
+    Open(Link),
+    /// For good.
+    Stopped,
+}
+
+/// The open socket.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) opened: Duration,
+    pub(super) heard: Duration,
+    pub(super) pinged: Duration,
+    pub(super) stage: Stage,
+    /// When a challenge was answered last.
+    answered: Option<Duration>,
+    /// The id of a server that logged us in without showing a key.
+    unproven: Option<ServerId>,
+    /// How the server signs.
+    pub(super) hint: Option<SignatureForm>,
+}
+
+/// How far the login has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// USER_HELLO is sent.
+    Greeting,
+    /// LOGIN_PROOF is sent.
+    Proving,
+    /// Logged in; the directory is on its way, or is asked for at `ask_at`, or was asked for.
+    Syncing { ask_at: Option<Duration>, asked: bool },
+    /// Messages may be sent.
+    Ready,
+}
+
+/// What lies between two sessions.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    /// Dials since the last session.
+    attempts: u32,
+    /// Whether people know that there is no session.
+    told: bool,
+    /// The last refusal that people know of.
+    refused: Option<ErrorCode>,
+    /// Whether there ever was a session.
+    had_session: bool,
+}
+
+impl Client {
+    pub(super) fn on_link_opened(&mut self, now: Now, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Dialling => {}
+            Phase::Stopped => {
+                return out
+                    .push(Action::Close { code: close_code::NORMAL, reason: "the client has stopped" });
+            }
+            Phase::Waiting { .. } | Phase::Open(_) => {
+                return dropped(out, "a link that was not asked for", "");
+            }
+        }
+        self.phase = Phase::Open(Link {
+            opened: now.instant,
+            heard: now.instant,
+            pinged: now.instant,
+            stage: Stage::Greeting,
+            answered: None,
+            unproven: None,
+            hint: None,
+        });
+        let hello = UserHello {
+            client: Some(self.config.program.clone()),
+            pubkey: Some(self.config.key.clone().into()),
+            enc_pubkey: Some(self.config.key.clone().into()),
+            auth: vec!["pss".into()],
+            ext: Vec::new(),
+            meta: Some(self.config.meta.clone()),
+        };
+        self.send_to_server(now, &Payload::UserHello(hello), out);
+    }
+
+    /// Sends a frame on the link.
+    pub(super) fn send_to_server(&mut self, now: Now, payload: &Payload, out: &mut Vec<Action>) {
+        // Never unnamed: a hello to nobody is a seed's login (decisions §4).
+        let to = match self.server_id() {
+            Some(server_id) => Recipient::from(server_id),
+            None => Recipient::Named(self.config.address.to_string().into()),
+        };
+        let from = self.config.user_id.id().clone();
+        let ts = self.clock.next(now);
+        out.push(Action::Send(Unsigned::new(from, to, ts, SharedPayload::new(payload))));
+    }
+
+    /// The server's id, as pinned or as it calls itself.
+    pub(super) fn server_id(&self) -> Option<&ServerId> {
+        match (&self.pin, &self.phase) {
+            (Some(pin), _) => Some(&pin.server_id),
+            (None, Phase::Open(link)) => link.unproven.as_ref(),
+            (None, Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped) => None,
+        }
+    }
+
+    /// Whether a frame names the server as its origin.
+    pub(super) fn is_from_server(&self, frame: &Frame) -> bool {
+        frame.from().is_some() && frame.from() == self.server_id().map(ServerId::id)
+    }
+
+    pub(super) fn on_frame(&mut self, now: Now, frame: Verified, out: &mut Vec<Action>) {
+        let Phase::Open(link) = &mut self.phase else { return };
+        link.heard = now.instant;
+        if let Some(proof) = frame.proof(Purpose::Transport) {
+            link.hint = proof.form.or(link.hint);
+        }
+        let stage = link.stage;
+        if let Err(why) = self.believe(&frame) {
+            return dropped(out, why, frame.frame().kind().as_str());
+        }
+        let logged_in = matches!(stage, Stage::Syncing { .. } | Stage::Ready);
+        let frame = frame.frame();
+        match frame.payload() {
+            Payload::LoginChallenge(challenge) => self.on_login_challenge(now, challenge, out),
+            Payload::UserLoggedIn(session) => self.on_user_logged_in(now, frame, session, out),
+            Payload::Error(report) => self.on_error(now, report, out),
+            Payload::CtrlClose(_) => self.drop_link(now, "the server says goodbye", out),
+            Payload::Directory(page) if logged_in => self.on_directory(now, page, out),
+            Payload::ListResponse(page) if logged_in => self.on_list_response(now, page, out),
+            Payload::UserAdded(entry) if logged_in => self.on_user_added(entry, out),
+            Payload::UserRemoved(removed) if logged_in => self.on_user_removed(removed, out),
+            Payload::UserKeyConflict(conflict) if logged_in => self.on_user_key_conflict(conflict, out),
+            Payload::UserDeliver(message) if logged_in => {
+                self.on_message(now, MessageKind::Direct, frame, message, out);
+            }
+            Payload::MsgPublicChannel(message) if logged_in => {
+                self.on_message(now, MessageKind::Public, frame, message, out);
+            }
+            Payload::Directory(_)
+            | Payload::ListResponse(_)
+            | Payload::UserAdded(_)
+            | Payload::UserRemoved(_)
+            | Payload::UserKeyConflict(_)
+            | Payload::UserDeliver(_)
+            | Payload::MsgPublicChannel(_) => dropped(out, "a frame before the login", frame.kind().as_str()),
+            // Nothing for us to do, so far.
+            Payload::Heartbeat(_)
+            | Payload::Pubkey(_)
+            | Payload::UserAdvertise(_)
+            | Payload::UserRemove(_)
+            | Payload::PublicChannelAdd(_)
+            | Payload::PublicChannelUpdated(_)
+            | Payload::PublicChannelKeyShare(_)
+            | Payload::PublicChannelSnapshot(_)
+            | Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::FileStartDeliver(_)
+            | Payload::FileChunkDeliver(_)
+            | Payload::FileEndDeliver(_)
+            | Payload::UserHelloAck(_)
+            | Payload::Ack(_) => {}
+            // What a server does not send to a user.
+            Payload::ServerHelloJoin(_)
+            | Payload::ServerWelcome(_)
+            | Payload::ServerAnnounce(_)
+            | Payload::ServerHelloLink(_)
+            | Payload::LinkProof(_)
+            | Payload::ServerDeliver(_)
+            | Payload::Presence(_)
+            | Payload::PresenceRequest(_)
+            | Payload::PresenceList(_)
+            | Payload::UserHello(_)
+            | Payload::LoginProof(_)
+            | Payload::ListRequest(_)
+            | Payload::PubkeyRequest(_)
+            | Payload::MsgDirect(_)
+            | Payload::UserRegister(_)
+            | Payload::UserRegistered(_)
+            | Payload::UserLogin(_)
+            | Payload::Unknown(_) => dropped(out, "a type that is not for users", frame.kind().as_str()),
+        }
+    }
+
+    /// Whether a frame is the server's word, as far as that can be known: the pins may have changed since
+    /// [`Client::admit`].
+    fn believe(&self, frame: &Verified) -> Result<(), &'static str> {
+        let from = frame.frame().from();
+        if let Payload::LoginChallenge(challenge) = frame.frame().payload() {
+            let proven = challenge.pubkey.key().is_ok_and(|key| frame.proven_by(Purpose::Transport, key));
+            let named = from == Some(challenge.server_id.id());
+            return if proven && named { Ok(()) } else { Err("a challenge that its server did not sign") };
+        }
+        if super::speaks_for_itself(frame.frame(), self.is_from_server(frame.frame())) {
+            return Ok(());
+        }
+        match (&self.pin, self.server_id()) {
+            (Some(pin), _) if from != Some(pin.server_id.id()) => Err("not from the server"),
+            (Some(pin), _) if !frame.proven_by(Purpose::Transport, &pin.key) => {
+                Err("not signed by the server")
+            }
+            (Some(_), _) => Ok(()),
+            // Without a key nothing can be proven; the id at least must stay the same.
+            (None, Some(server_id)) if from != Some(server_id.id()) => Err("not from the server"),
+            (None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, now: Now, refusal: &Refusal, out: &mut Vec<Action>) {
+        let Phase::Open(link) = &mut self.phase else { return };
+        link.heard = now.instant;
+        dropped(out, "a bad frame", &refusal.to_string());
+        if let Some(code) = refusal.close {
+            out.push(Action::Close { code, reason: "bad frame" });
+            self.on_link_lost(now, "the server sent a bad frame", out);
+        }
+    }
+
+    /// LOGIN_CHALLENGE (decisions §4), at the login and when the server renews its attestation of us.
+    fn on_login_challenge(&mut self, now: Now, challenge: &LoginChallenge, out: &mut Vec<Action>) {
+        let Ok(key) = challenge.pubkey.key() else { return };
+        let met = ServerPin {
+            address: self.config.address.clone(),
+            server_id: challenge.server_id.clone(),
+            key: key.clone(),
+        };
+        match &self.pin {
+            Some(pin) if *pin != met => {
+                out.push(Action::Notify(Notice::ServerChanged { was: pin.clone(), now: met }));
+                return self.stop("another server answers at this address", out);
+            }
+            Some(_) => {}
+            None => {
+                out.push(Action::Persist(Record::ServerPin(met.clone())));
+                self.pin = Some(met);
+            }
+        }
+        let Phase::Open(link) = &mut self.phase else { return };
+        let too_soon =
+            link.answered.is_some_and(|at| now.instant < at.saturating_add(self.config.timing.challenge));
+        if too_soon {
+            return dropped(out, "a challenge too soon after the last", "");
+        }
+        link.answered = Some(now.instant);
+        if link.stage == Stage::Greeting {
+            link.stage = Stage::Proving;
+        }
+        let proof = LoginProof {
+            nonce: challenge.nonce,
+            user_id: self.config.user_id.clone(),
+            server_id: challenge.server_id.clone(),
+            host: self.config.address.to_string().into(),
+            issued_at: now.unix_ms,
+        };
+        self.send_to_server(now, &Payload::LoginProof(proof), out);
+    }
+
+    fn on_user_logged_in(&mut self, now: Now, frame: &Frame, session: &UserLoggedIn, out: &mut Vec<Action>) {
+        let own_key = session.pubkey.as_ref().is_none_or(|field| field.key() == Ok(&self.config.key));
+        let wrong = if session.user_id != self.config.user_id {
+            Some("the server logged in another user")
+        } else if !own_key {
+            Some("the server has another key for us")
+        } else {
+            None
+        };
+        let Phase::Open(link) = &mut self.phase else { return };
+        match link.stage {
+            Stage::Greeting | Stage::Proving => {}
+            // The answer to a renewed proof.
+            Stage::Syncing { .. } | Stage::Ready => return,
+        }
+        if let Some(wrong) = wrong {
+            let detail = wrong.into();
+            out.push(Action::Notify(Notice::LoginRefused {
+                code: ErrorCode::BadKey,
+                detail,
+                retrying: false,
+            }));
+            return self.stop(wrong, out);
+        }
+        if self.pin.is_none() {
+            let Some(named) = frame.from() else { return dropped(out, "a login by nobody", "") };
+            link.unproven = Some(ServerId::from(named.clone()));
+        }
+        let ask_at = Some(now.instant.saturating_add(self.config.timing.directory));
+        link.stage = Stage::Syncing { ask_at, asked: false };
+        self.directory.begin_session();
+        self.missing_until = None;
+    }
+
+    /// Without DIRECTORY the server is asked for its list.
+    pub(super) fn on_directory_late(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Phase::Open(link) = &mut self.phase else { return };
+        link.stage = Stage::Syncing { ask_at: None, asked: true };
+        self.send_to_server(now, &Payload::ListRequest(Empty {}), out);
+    }
+
+    fn on_directory(&mut self, now: Now, page: &DirectoryPage, out: &mut Vec<Action>) {
+        self.confirm(&page.users, out);
+        let Phase::Open(link) = &mut self.phase else { return };
+        match link.stage {
+            Stage::Syncing { asked, .. } => link.stage = Stage::Syncing { ask_at: None, asked },
+            Stage::Greeting | Stage::Proving | Stage::Ready => return,
+        }
+        if page.is_last() {
+            self.on_synced(now, out);
+        }
+    }
+
+    fn on_list_response(&mut self, now: Now, page: &DirectoryPage, out: &mut Vec<Action>) {
+        let Phase::Open(link) = &self.phase else { return };
+        let syncing = match link.stage {
+            Stage::Syncing { asked, .. } => asked,
+            Stage::Greeting | Stage::Proving | Stage::Ready => false,
+        };
+        if !syncing && self.outbox.list_until().is_none() {
+            return dropped(out, "a list that nobody asked for", "");
+        }
+        self.confirm(&page.users, out);
+        if !syncing {
+            self.on_listed(&page.users, page.is_last(), out);
+        } else if page.is_last() {
+            self.on_synced(now, out);
+        }
+    }
+
+    /// Everybody online is known.
+    fn on_synced(&mut self, now: Now, out: &mut Vec<Action>) {
+        if let Phase::Open(link) = &mut self.phase {
+            link.stage = Stage::Ready;
+        }
+        let had_session = self.outage.had_session;
+        self.outage = Outage { had_session: true, ..Outage::default() };
+        if !self.directory.missing().is_empty() {
+            self.missing_until = Some(now.instant.saturating_add(self.config.timing.missing));
+        }
+        match self.server_id() {
+            Some(server_id) if !had_session => {
+                let (server_id, proven) = (server_id.clone(), self.pin.is_some());
+                out.push(Action::Notify(Notice::Ready { server_id, proven }));
+            }
+            Some(_) | None => out.push(Action::Notify(Notice::Reconnected)),
+        }
+    }
+
+    /// ERROR (§9.5): about a message, about the login, or the end of the session.
+    fn on_error(&mut self, now: Now, report: &ErrorReport, out: &mut Vec<Action>) {
+        let Phase::Open(link) = &self.phase else { return };
+        let detail = escape_detail(&report.detail);
+        let code = report.code.clone();
+        match link.stage {
+            Stage::Greeting | Stage::Proving => {
+                let retrying = !matches!(code, ErrorCode::BadKey | ErrorCode::InvalidSig);
+                if !retrying || self.outage.refused.as_ref() != Some(&code) {
+                    self.outage.refused = Some(code.clone());
+                    out.push(Action::Notify(Notice::LoginRefused { code, detail, retrying }));
+                }
+                match retrying {
+                    true => self.drop_link(now, "the login was refused", out),
+                    false => self.stop("the login was refused", out),
+                }
+            }
+            Stage::Syncing { .. } | Stage::Ready => {
+                if self.on_message_refused(report, out) {
+                } else if code == ErrorCode::NameInUse {
+                    // Two clients of one user would throw each other out for ever.
+                    out.push(Action::Notify(Notice::Replaced { detail }));
+                    self.stop("logged in elsewhere", out);
+                } else {
+                    failed(out, None, code, &report.detail);
+                }
+            }
+        }
+    }
+
+    /// Closes the link; another follows.
+    pub(super) fn drop_link(&mut self, now: Now, reason: &'static str, out: &mut Vec<Action>) {
+        out.push(Action::Close { code: close_code::NORMAL, reason });
+        self.on_link_lost(now, reason, out);
+    }
+
+    /// The link is gone, or the dial came to nothing.
+    pub(super) fn on_link_lost(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
+        self.outbox.on_link_lost();
+        self.missing_until = None;
+        let most = self.config.timing.redial_first.saturating_mul(1 << self.outage.attempts.min(20));
+        let most = most.min(self.config.timing.redial_slowest).as_millis();
+        let half = u64::try_from(most / 2).unwrap_or(u64::MAX / 4).clamp(1, u64::MAX / 4);
+        let delay = Duration::from_millis(half + self.chance.next_u64() % (half + 1));
+        self.outage.attempts = self.outage.attempts.saturating_add(1);
+        self.phase = Phase::Waiting { until: now.instant.saturating_add(delay) };
+        if !self.outage.told && self.outage.refused.is_none() {
+            self.outage.told = true;
+            out.push(Action::Notify(Notice::Disconnected { reason: escape_detail(why) }));
+        }
+    }
+
+    /// Ends it for good: every command that is left fails visibly.
+    pub(super) fn stop(&mut self, why: &'static str, out: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Open(_)) {
+            out.push(Action::Close { code: close_code::NORMAL, reason: why });
+        }
+        self.phase = Phase::Stopped;
+        self.missing_until = None;
+        self.fail_commands(why, out);
+        out.push(Action::Notify(Notice::Stopped));
+    }
+}

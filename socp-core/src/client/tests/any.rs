@@ -1,0 +1,250 @@
+//! Any sequence of events.
+
+use super::*;
+
+/// One step of a run; numbers are reduced to what exists.
+#[derive(Clone, Debug)]
+enum Step {
+    Wakeup,
+    Pass(u32),
+    LinkOpened,
+    LinkClosed,
+    DialFailed,
+    LinkAlive,
+    Shutdown,
+    Challenge { impostor: bool },
+    LoggedIn,
+    Directory(Vec<u8>, u8),
+    List(Vec<u8>, u8),
+    Added(u8, u8),
+    Removed(u8),
+    Error(u8, bool),
+    CtrlClose,
+    Deliver(u8, u8, bool),
+    Unsigned,
+    Tell(u8, u16),
+    All,
+    AskList,
+    Written(u8),
+    DraftFailed(u8),
+    Opened(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Wakeup),
+        3 => (0..20_000_u32).prop_map(Step::Pass),
+        6 => Just(Step::LinkOpened),
+        1 => Just(Step::LinkClosed),
+        1 => Just(Step::DialFailed),
+        1 => Just(Step::LinkAlive),
+        6 => prop::bool::weighted(0.02).prop_map(|impostor| Step::Challenge { impostor }),
+        6 => Just(Step::LoggedIn),
+        6 => (prop::collection::vec(0..8_u8, 0..6), 1..3_u8).prop_map(|(users, pages)| Step::Directory(users, pages)),
+        3 => (prop::collection::vec(0..8_u8, 0..6), 1..3_u8).prop_map(|(users, pages)| Step::List(users, pages)),
+        3 => (0..8_u8, 0..3_u8).prop_map(|(user, key)| Step::Added(user, key)),
+        2 => (0..8_u8).prop_map(Step::Removed),
+        2 => (0..6_u8, any::<bool>()).prop_map(|(code, refers)| Step::Error(code, refers)),
+        1 => Just(Step::CtrlClose),
+        4 => (0..8_u8, 0..8_u8, any::<bool>()).prop_map(|(from, text, public)| Step::Deliver(from, text, public)),
+        1 => Just(Step::Unsigned),
+        6 => (0..9_u8, 0..1500_u16).prop_map(|(to, len)| Step::Tell(to, len)),
+        2 => Just(Step::All),
+        2 => Just(Step::AskList),
+        8 => any::<u8>().prop_map(Step::Written),
+        1 => any::<u8>().prop_map(Step::DraftFailed),
+        6 => any::<u8>().prop_map(Step::Opened),
+    ]
+}
+
+/// Single steps, and now and then a whole new session, so that runs get far.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let session = vec![
+        Step::LinkClosed,
+        Step::Pass(60_000),
+        Step::LinkOpened,
+        Step::Challenge { impostor: false },
+        Step::LoggedIn,
+        Step::Directory(vec![1, 2, 3], 1),
+    ];
+    let some = prop_oneof![12 => step().prop_map(|step| vec![step]), 1 => Just(session)];
+    prop::collection::vec(some, 1..100).prop_map(|steps| steps.concat())
+}
+
+/// The driver's side of a run: what it was asked to do and has not done.
+#[derive(Default)]
+struct Border {
+    drafts: Vec<Draft>,
+    sealed: Vec<SealedMessage>,
+    commands: u64,
+}
+
+fn run(steps: &[Step]) -> Vec<Vec<Action>> {
+    let mut small = config("user-0");
+    small.limits = Limits {
+        users: 5,
+        pinned_users: 6,
+        queued_commands: 4,
+        drafts_in_flight: 3,
+        sent_references: 4,
+        opens_in_flight: 2,
+        received_messages: 4,
+        shown: 5,
+        ..small.limits
+    };
+    let limits = small.limits.clone();
+    let mut scene = Scene::with(small, Snapshot::default());
+    let mut border = Border::default();
+    let id = |n: u8| format!("user-{n}");
+    let page = |users: &[u8], pages: u8| Directory {
+        users: users.iter().map(|n| entry(&id(*n), (n % 2 == 0).then_some("same"))).collect(),
+        page: Some(1),
+        pages: Some(u32::from(pages)),
+    };
+    let mut log = Vec::new();
+    for step in steps {
+        let actions = match step {
+            Step::Wakeup => scene.handle(Event::Wakeup),
+            Step::Pass(ms) => {
+                scene.pass(Duration::from_millis(u64::from(*ms)));
+                scene.handle(Event::Wakeup)
+            }
+            Step::LinkOpened => scene.handle(Event::LinkOpened),
+            Step::LinkClosed => scene.lose_link(),
+            Step::DialFailed => scene.handle(Event::DialFailed { why: "refused".into() }),
+            Step::LinkAlive => scene.handle(Event::LinkAlive),
+            Step::Shutdown => scene.handle(Event::Shutdown),
+            Step::Challenge { impostor: true } => {
+                let key = entry_with_key("x", None, "impostor").pubkey.expect("has a key");
+                let challenge =
+                    LoginChallenge { nonce: Nonce([1; 32]), server_id: scene.server_id.clone(), pubkey: key };
+                scene.receive(&Payload::LoginChallenge(challenge))
+            }
+            Step::Challenge { impostor: false } => scene.receive(&scene.challenge()),
+            Step::LoggedIn => scene.receive(&scene.logged_in()),
+            Step::Directory(users, pages) => scene.receive(&Payload::Directory(page(users, *pages))),
+            Step::List(users, pages) => scene.receive(&Payload::ListResponse(page(users, *pages))),
+            Step::Added(n, key) => scene.receive(&added(entry_with_key(&id(*n), None, &id(*key)))),
+            Step::Removed(n) => scene.receive(&removed(&id(*n))),
+            Step::Error(code, refers) => {
+                let codes = [
+                    ErrorCode::UserNotFound,
+                    ErrorCode::Timeout,
+                    ErrorCode::UnknownType,
+                    ErrorCode::NameInUse,
+                    ErrorCode::UserNotFound,
+                    ErrorCode::Other("X".into()),
+                ];
+                let reference = border.drafts.last().filter(|_| *refers).map(|draft| {
+                    let kind =
+                        if draft.kind == MessageKind::Direct { "MSG_DIRECT" } else { "MSG_PUBLIC_CHANNEL" };
+                    FrameRef { kind: kind.into(), to: None, ts: Some(draft.ts) }
+                });
+                scene.receive(&error(codes[usize::from(*code)].clone(), "why", reference))
+            }
+            Step::CtrlClose => scene.receive_text(r#"{"type":"CTRL_CLOSE"}"#),
+            Step::Deliver(from, text, public) => {
+                let kind = if *public { MessageKind::Public } else { MessageKind::Direct };
+                let ts = 1_800_000_000_000 + u64::from(*text);
+                let draft = scene.draft_from(&id(*from), kind, &text.to_string(), ts);
+                let message = scene.deliver(&draft, &fake_key(&id(*from)));
+                let payload =
+                    if *public { Payload::MsgPublicChannel(message) } else { Payload::UserDeliver(message) };
+                scene.receive(&payload)
+            }
+            Step::Unsigned => {
+                scene.receive_text(r#"{"type":"USER_REMOVED","from":"srv","payload":{"user_id":"user-1"}}"#)
+            }
+            Step::Tell(to, len) => {
+                border.commands += 1;
+                scene.tell(border.commands, &id(*to), &"x".repeat(usize::from(*len)))
+            }
+            Step::All => {
+                border.commands += 1;
+                scene.command(border.commands, Command::All { text: "hello".into() })
+            }
+            Step::AskList => {
+                border.commands += 1;
+                scene.command(border.commands, Command::List)
+            }
+            Step::Written(n) | Step::DraftFailed(n) if border.drafts.is_empty() => {
+                scene.handle(Event::Written(DraftId(u64::from(*n))))
+            }
+            Step::Written(n) => {
+                let draft = border.drafts.remove(usize::from(*n) % border.drafts.len());
+                scene.handle(Event::Written(draft.id))
+            }
+            Step::DraftFailed(n) => {
+                let draft = border.drafts.remove(usize::from(*n) % border.drafts.len());
+                scene.handle(Event::DraftFailed(draft.id, CryptoError::Provider))
+            }
+            Step::Opened(_) if border.sealed.is_empty() => Vec::new(),
+            Step::Opened(n) => {
+                let sealed = border.sealed.remove(usize::from(*n) % border.sealed.len());
+                let opened = sealed.open(&scene.own, &Fake);
+                scene.handle(Event::Opened(opened))
+            }
+        };
+        observe(&scene, &limits, &mut border, &actions);
+        log.push(actions);
+        let actions = scene.handle(Event::Wakeup);
+        observe(&scene, &limits, &mut border, &actions);
+        log.push(actions);
+        if let Some(deadline) = scene.client.poll_timeout() {
+            assert!(deadline.at > scene.now.instant, "{} is due still", deadline.reason);
+        }
+    }
+    log.push(scene.handle(Event::Shutdown));
+    scene.pass(secs(10));
+    let actions = scene.handle(Event::Wakeup);
+    assert!(scene.client.is_stopped() && scene.client.poll_timeout().is_none());
+    log.push(actions);
+    log
+}
+
+fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Action]) {
+    for action in actions {
+        match action {
+            Action::Seal(draft) => border.drafts.push(draft.clone()),
+            Action::Open(sealed) => border.sealed.push(sealed.clone()),
+            _ => {}
+        }
+    }
+    let [waiting, drafts, jobs, sent] = scene.client.outbox.sizes();
+    assert!(waiting <= limits.queued_commands && drafts <= limits.drafts_in_flight);
+    assert!(jobs <= limits.drafts_in_flight + 1 && sent <= limits.sent_references);
+    assert!(scene.client.users().len() <= limits.users);
+    assert!(
+        scene.client.inbox.len() <= limits.received_messages
+            && scene.client.inbox.shown_len() <= limits.shown
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_events_keeps_the_contract(steps in steps()) {
+        // Deadlines and bounds are checked on the way.
+        let log = run(&steps);
+        prop_assert_eq!(&log, &run(&steps), "same seed, same events, same actions");
+
+        let mut ends = std::collections::BTreeMap::<u64, Vec<&str>>::new();
+        for action in log.iter().flatten() {
+            let (reference, end) = match action {
+                Action::Notify(Notice::Sent { reference, .. }) => (reference, "sent"),
+                Action::Notify(Notice::List { reference, .. }) => (reference, "list"),
+                Action::Notify(Notice::Failed { reference: Some(reference), .. }) => (reference, "failed"),
+                _ => continue,
+            };
+            ends.entry(*reference).or_default().push(end);
+        }
+        let commands = steps.iter().filter(|step| matches!(step, Step::Tell(..) | Step::All | Step::AskList)).count();
+        prop_assert_eq!(ends.len(), commands, "each command ends");
+        for ends in ends.values() {
+            // A message that was sent may still be refused, one to everybody several times.
+            let refused_later = ends[0] == "sent" && ends[1..].iter().all(|end| *end == "failed");
+            prop_assert!(ends.len() == 1 || refused_later, "{:?}", ends);
+        }
+    }
+}

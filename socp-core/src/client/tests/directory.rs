@@ -1,0 +1,130 @@
+//! Pins and labels.
+
+use super::*;
+
+#[test]
+fn the_first_pin_wins_unless_the_id_derives_from_the_key() {
+    let mut scene = Scene::new("alice");
+    let derived = UserId::from(crate::wire::Id::derived_from(&public("real")));
+    let derived = derived.as_str();
+    scene.log_in(vec![entry("bob", None), entry_with_key(derived, None, "fake")]);
+    let (was, now) = (public("fake").id(), public("real").id());
+    assert_eq!(
+        scene.receive(&added(entry_with_key(derived, None, "real"))),
+        [
+            pinned(derived, "real"),
+            Action::Notify(Notice::KeyChanged { user_id: user(derived), label: derived.into(), was, now }),
+        ]
+    );
+    let conflict = |id: &str, pinned: &str, seen: &str| {
+        let (pinned, seen) = (Some(public(pinned).id()), Some(public(seen).id()));
+        Action::Notify(Notice::KeyConflict { user_id: user(id), label: id.into(), pinned, seen })
+    };
+    let again = added(entry_with_key(derived, None, "fake"));
+    assert_eq!(scene.receive(&again), [conflict(derived, "real", "fake")]);
+    assert_eq!(scene.receive(&again), [], "told once");
+    assert_eq!(scene.receive(&added(entry_with_key("bob", None, "eve"))), [conflict("bob", "bob", "eve")]);
+    let of_server = UserKeyConflict {
+        user_id: user("bob"),
+        pubkey: public("mallory").into(),
+        server_id: scene.server_id.clone(),
+    };
+    let of_server = Payload::UserKeyConflict(of_server);
+    assert_eq!(scene.receive(&of_server), [conflict("bob", "bob", "mallory")]);
+    let actions = scene.tell(1, "bob", "hi");
+    assert_eq!(drafts(&actions)[0].key, public("bob"));
+}
+
+#[test]
+fn pins_of_earlier_runs_hold() {
+    let users = vec![UserPin { user_id: user("bob"), key: public("bob") }];
+    let mut scene = Scene::with(config("alice"), Snapshot { users, ..Snapshot::default() });
+    let actions = scene.log_in(vec![entry_with_key("bob", None, "eve")]);
+    assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::KeyConflict { .. })));
+    let actions = scene.tell(1, "bob", "hi");
+    assert_eq!(drafts(&actions)[0].key, public("bob"));
+}
+
+#[test]
+fn labels_are_names_that_nobody_else_could_mean() {
+    let mut scene =
+        Scene::with(Config { meta: Meta::named("alice"), ..config("alice-id") }, Snapshot::default());
+    scene.log_in(vec![
+        entry("4567aa", Some("bob")),
+        entry("4567ab", Some("bob")),
+        entry("9999ff", Some("bob")),
+        entry("carol-id", Some("carol")),
+        entry("evil-1", Some("alice")),
+        entry("evil-2", Some("carol-id")),
+        entry("evil-3", Some("bob~4567aa")),
+        entry("evil-4", Some("b\u{202e}ob")),
+        entry("nameless", None),
+    ]);
+    for (id, label) in [
+        ("4567aa", "bob~4567aa"),
+        ("4567ab", "bob~4567ab"),
+        ("9999ff", "bob~9999"),
+        ("carol-id", "carol"),
+        ("alice-id", "alice~alic"),
+        ("evil-1", "alice~evil"),
+        ("evil-2", "carol-id~evil"),
+        ("evil-3", "bob~4567aa~evil"),
+        ("evil-4", "b\\u{202e}ob"),
+        ("nameless", "nameless"),
+        ("carol", "carol~unknown"),
+    ] {
+        assert_eq!(&*scene.client.label_of(&user(id)), label);
+    }
+    let mut to = |name: &str| {
+        let actions = scene.tell(1, name, "hi");
+        let draft = drafts(&actions).first().map(|draft| draft.to.to_string());
+        draft.map(|to| {
+            scene.handle(Event::Written(drafts(&actions)[0].id));
+            to
+        })
+    };
+    for (name, id) in [
+        ("bob~4567aa", Some("4567aa")),
+        ("bob~9999", Some("9999ff")),
+        ("bob~9999f", Some("9999ff")),
+        ("bob~99", Some("9999ff")),
+        ("bob~4567", None),
+        ("bob", None),
+        ("carol", Some("carol-id")),
+        ("carol-id", Some("carol-id")),
+        ("carol-id~evil", Some("evil-2")),
+        ("b\\u{202e}ob", Some("evil-4")),
+        ("nameless", Some("nameless")),
+        ("4567ab", Some("4567ab")),
+        ("alice", None),
+        ("nobody", None),
+    ] {
+        assert_eq!(to(name).as_deref(), id, "{name}");
+    }
+    let ambiguous = "bob may be bob~4567aa or bob~4567ab or bob~9999";
+    assert_eq!(scene.tell(2, "bob", "hi"), [failed(2, ErrorCode::UserNotFound, ambiguous)]);
+    scene.receive(&removed("9999ff"));
+    scene.receive(&removed("4567ab"));
+    assert_eq!(&*scene.client.label_of(&user("4567aa")), "bob");
+}
+
+#[test]
+fn gossip_relabelled_as_an_event_is_not_believed() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob", None)]);
+    let why = "another frame relabelled as USER_REMOVED";
+    let removal = Payload::UserRemoved(crate::wire::UserRemoved { user_id: user("bob"), event: None });
+    assert_eq!(scene.receive(&removal), [told_dropped(why, "bob")]);
+    let relabelled = Payload::UserAdded(entry("carol", None));
+    assert_eq!(scene.receive(&relabelled), [told_dropped("another frame relabelled as USER_ADDED", "carol")]);
+}
+
+#[test]
+fn users_over_the_bound_are_left_out() {
+    let mut small = config("alice");
+    small.limits.users = 2;
+    let mut scene = Scene::with(small, Snapshot::default());
+    let actions = scene.log_in((0..5).map(|n| entry(&format!("user-{n}"), None)).collect());
+    assert!(actions.contains(&told_dropped("too many users", "3 are left out")));
+    assert_eq!(scene.client.users().len(), 2);
+}

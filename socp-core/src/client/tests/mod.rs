@@ -1,0 +1,18 @@
+//! What the client does, told as the protocol tells it: given this, when that arrives, then exactly these
+//! actions.
+
+mod any;
+mod directory;
+mod inbox;
+mod outbox;
+mod session;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::testing::*;
+use super::*;
+use crate::close_code;
+use crate::crypto::CryptoError;
+use crate::wire::{Directory, FrameRef, FrameType, LoginChallenge, Message, Meta, Nonce, UserKeyConflict};

@@ -1,0 +1,272 @@
+//! Proof types: what a frame must prove before a machine acts on it, and the evidence that it did.
+//!
+//! [`Verified`] has private fields and no constructor that skips the check, so a forgotten check does
+//! not compile.
+
+use super::content::{ContentForm, ContentInput, check_content};
+use super::{SaltLength, Verifier};
+use crate::wire::{ErrorCode, Frame, FrameError, FrameRef, KeyError, KeyId, PublicKey, ascii_form};
+
+/// What a machine says of a frame before any signature was looked at.
+#[derive(Debug)]
+pub enum Admission {
+    /// The frame needs no check; hand it back with the next event.
+    Accept(Verified),
+    /// Run the checks (on the link's own task), then hand the result back.
+    Verify(Unverified),
+    /// The frame is refused already.
+    Refuse(Refusal),
+}
+
+/// A frame and the checks that it needs.
+#[derive(Debug)]
+pub struct Unverified {
+    frame: Frame,
+    checks: Vec<Check>,
+}
+
+/// One signature to check.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) purpose: Purpose,
+    pub(crate) key: PublicKey,
+    /// Whether the frame is refused if the check fails; else it is taken without this proof.
+    pub(crate) required: bool,
+    pub(crate) claimed: Claimed,
+}
+
+/// What a signature is claimed to cover.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// The frame's payload by its `sig` (§12), with the form that matched last for this key.
+    Payload { hint: Option<SignatureForm> },
+    /// A canonical text by a signature that travels in the payload.
+    Text { canonical: String, signature: Box<[u8]> },
+    /// A message's content by its `content_sig`.
+    Content { input: ContentInput, signature: Box<[u8]> },
+}
+
+/// What a proof is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The envelope's `sig` over the payload.
+    Transport,
+    /// The user's own word in an advert (decisions §4).
+    Attestation,
+    /// The author's signature over a message (§12).
+    Content,
+}
+
+/// How a peer writes what it signs (decisions §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureForm {
+    /// Which form of the payload was signed.
+    pub canonical: CanonicalForm,
+    /// The PSS salt.
+    pub salt: SaltLength,
+}
+
+/// The forms of a payload that peers sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanonicalForm {
+    /// Sorted keys, no white space, raw UTF-8: ours.
+    Sorted,
+    /// The same with everything beyond ASCII escaped.
+    Ascii,
+    /// As it stood in the frame.
+    Received,
+}
+
+/// A check that held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What it is about.
+    pub purpose: Purpose,
+    /// The key it held under: compare it with the pin of the moment.
+    pub key: KeyId,
+    /// How the peer signs, to be tried first next time.
+    pub form: Option<SignatureForm>,
+}
+
+/// A frame whose checks ran. Only a check, or a machine that knows a frame needs none, makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    frame: Frame,
+    proofs: Vec<Proof>,
+}
+
+/// Why a frame is refused: what the ERROR says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) detail: Box<str>,
+    pub(crate) reference: Option<FrameRef>,
+    /// The WebSocket close code after the ERROR; without one the link stays.
+    pub(crate) close: Option<u16>,
+}
+
+impl Unverified {
+    pub(crate) fn new(frame: Frame, checks: Vec<Check>) -> Self {
+        Self { frame, checks }
+    }
+
+    /// Runs the checks. Each costs one public-key operation, or a few while it is not known which of
+    /// the accepted forms the peer signs.
+    pub fn verify(self, verifier: &dyn Verifier) -> Result<Verified, Refusal> {
+        let mut proofs = Vec::with_capacity(self.checks.len());
+        for check in &self.checks {
+            match check.run(&self.frame, verifier) {
+                Ok(proof) => proofs.push(proof),
+                Err(()) if !check.required => {}
+                Err(()) => {
+                    let what = match check.purpose {
+                        Purpose::Transport => "sig does not hold",
+                        Purpose::Attestation => "attestation does not hold",
+                        Purpose::Content => "content_sig does not hold",
+                    };
+                    return Err(Refusal::of(&self.frame, ErrorCode::InvalidSig, what));
+                }
+            }
+        }
+        Ok(Verified { frame: self.frame, proofs })
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl Check {
+    fn run(&self, frame: &Frame, verifier: &dyn Verifier) -> Result<Proof, ()> {
+        let proof = |form| Proof { purpose: self.purpose, key: self.key.id(), form };
+        match &self.claimed {
+            Claimed::Payload { hint } => {
+                let sig = frame.sig().ok_or(())?.bytes();
+                let form = check_payload(verifier, &self.key, frame, sig, *hint).ok_or(())?;
+                Ok(proof(Some(form)))
+            }
+            Claimed::Text { canonical, signature } => {
+                let ascii = ascii_form(canonical);
+                let texts = std::iter::once(canonical.as_str()).chain(ascii.as_deref());
+                let holds = |text: &str| {
+                    [SaltLength::Digest, SaltLength::Max]
+                        .iter()
+                        .any(|salt| verifier.verify(&self.key, text.as_bytes(), signature, *salt))
+                };
+                if texts.into_iter().any(holds) { Ok(proof(None)) } else { Err(()) }
+            }
+            Claimed::Content { input, signature } => {
+                let matched: Option<ContentForm> = check_content(verifier, &self.key, input, signature, None);
+                matched.map(|_| proof(None)).ok_or(())
+            }
+        }
+    }
+}
+
+/// Tries the forms of a payload that peers sign, the one that matched last first.
+fn check_payload(
+    verifier: &dyn Verifier,
+    key: &PublicKey,
+    frame: &Frame,
+    sig: &[u8],
+    hint: Option<SignatureForm>,
+) -> Option<SignatureForm> {
+    let sorted = frame.payload_canonical();
+    let ascii = ascii_form(sorted);
+    let received =
+        Some(frame.payload_received()).filter(|text| *text != sorted && Some(*text) != ascii.as_deref());
+    let text_of = |form: CanonicalForm| match form {
+        CanonicalForm::Sorted => Some(sorted),
+        CanonicalForm::Ascii => ascii.as_deref(),
+        CanonicalForm::Received => received,
+    };
+    let holds = |form: &SignatureForm| {
+        text_of(form.canonical).is_some_and(|text| verifier.verify(key, text.as_bytes(), sig, form.salt))
+    };
+    if let Some(form) = hint.filter(|form| holds(form)) {
+        return Some(form);
+    }
+    [CanonicalForm::Sorted, CanonicalForm::Ascii, CanonicalForm::Received]
+        .into_iter()
+        .flat_map(|canonical| {
+            [SaltLength::Digest, SaltLength::Max].map(|salt| SignatureForm { canonical, salt })
+        })
+        .filter(|form| Some(*form) != hint)
+        .find(holds)
+}
+
+impl Verified {
+    /// A frame that needs no check. Only the machines may say so.
+    pub(crate) fn unchecked(frame: Frame) -> Self {
+        Self { frame, proofs: Vec::new() }
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Which checks held.
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
+    }
+
+    /// The proof of a purpose, if it was asked for and held.
+    pub fn proof(&self, purpose: Purpose) -> Option<&Proof> {
+        self.proofs.iter().find(|proof| proof.purpose == purpose)
+    }
+
+    /// Whether a purpose was proven under `key`.
+    pub fn proven_by(&self, purpose: Purpose, key: &PublicKey) -> bool {
+        self.proof(purpose).is_some_and(|proof| proof.key == key.id())
+    }
+}
+
+impl Refusal {
+    pub(crate) fn of(frame: &Frame, code: ErrorCode, detail: impl Into<Box<str>>) -> Self {
+        Self { code, detail: detail.into(), reference: Some(frame.reference()), close: None }
+    }
+
+    pub(crate) fn closing(mut self, close: u16) -> Self {
+        self.close = Some(close);
+        self
+    }
+
+    pub(crate) fn bad_key(frame: &Frame, error: KeyError) -> Self {
+        Self::of(frame, ErrorCode::BadKey, error.to_string())
+    }
+
+    /// The code of the ERROR that answers the frame.
+    pub fn code(&self) -> &ErrorCode {
+        &self.code
+    }
+
+    /// What is wrong, in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl From<FrameError> for Refusal {
+    fn from(error: FrameError) -> Self {
+        let close = match &error {
+            FrameError::TooLong { .. } => Some(crate::close_code::TOO_BIG),
+            FrameError::NotText
+            | FrameError::Json(_)
+            | FrameError::Envelope { .. }
+            | FrameError::Payload { .. } => None,
+        };
+        let reference = match &error {
+            FrameError::Payload { kind, .. } => {
+                Some(FrameRef { kind: kind.as_str().into(), to: None, ts: None })
+            }
+            FrameError::TooLong { .. }
+            | FrameError::NotText
+            | FrameError::Json(_)
+            | FrameError::Envelope { .. } => None,
+        };
+        Self { code: ErrorCode::UnknownType, detail: error.to_string().into(), reference, close }
+    }
+}

@@ -1,0 +1,443 @@
+//! Who may say what on which link (decisions §2), and which signatures a frame needs.
+//!
+//! One rule answers twice: [`Server::admit`] asks it before any signature is looked at, and the
+//! dispatcher asks it again when the checked frame comes back, since a pin may have moved in between.
+
+use super::Server;
+use super::api::LinkId;
+use super::link::{Joining, Link, LinkState, Login, ServerLink};
+use super::seen::frame_key;
+use crate::crypto::{
+    Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm,
+};
+use crate::crypto::{Unverified, Verified};
+use crate::wire::{
+    ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicKey, ServerId, UserAdvertise,
+};
+use crate::wire::{UserHello, UserId};
+
+/// What must hold before a frame is acted on.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// These checks; none for a frame that may come unsigned and does.
+    Checks(Vec<Check>),
+    /// A repeat of what was accepted before: to be dropped without paying for a check.
+    Repeat,
+}
+
+impl Server {
+    /// What a frame must prove before it may be handed to [`Server::handle`]. Changes nothing.
+    pub fn admit(&self, link: LinkId, frame: Frame) -> Admission {
+        let Some(link) = self.links.get(&link) else {
+            // The link was closed while the frame was on its way; `handle` drops it.
+            return Admission::Accept(Verified::unchecked(frame));
+        };
+        match self.rule(link, &frame) {
+            Ok(Rule::Checks(checks)) if !checks.is_empty() => {
+                Admission::Verify(Unverified::new(frame, checks))
+            }
+            Ok(Rule::Checks(_) | Rule::Repeat) => Admission::Accept(Verified::unchecked(frame)),
+            Err(refusal) => Admission::Refuse(refusal),
+        }
+    }
+
+    pub(super) fn rule(&self, link: &Link, frame: &Frame) -> Result<Rule, Refusal> {
+        if let FrameType::Unknown(name) = frame.kind() {
+            return Err(Refusal::of(frame, ErrorCode::UnknownType, format!("unknown type {name:?}")));
+        }
+        if self.config.strict_ids && frame.from().is_some_and(|from| !from.is_uuid_v4()) {
+            return Err(Refusal::of(frame, ErrorCode::UnknownType, "from is not a UUID v4"));
+        }
+        match &link.state {
+            LinkState::Greeting => self.greeting_rule(frame).map(Rule::Checks),
+            LinkState::Login(login) => login_rule(login, frame).map(Rule::Checks),
+            LinkState::Joining(joining) => joining_rule(joining, frame).map(Rule::Checks),
+            LinkState::Server(server) => self.server_rule(server, frame),
+            LinkState::User(user) => self.user_rule(user, frame).map(Rule::Checks),
+        }
+    }
+
+    /// The first frame on an accepted link says what the peer is.
+    fn greeting_rule(&self, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+        let refused = |error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY);
+        match frame.payload() {
+            Payload::ServerHelloJoin(hello) | Payload::ServerHelloLink(hello) => {
+                sender(frame)?;
+                let key = hello.pubkey.key().map_err(refused)?;
+                Ok(sig_if_there(frame, key, None))
+            }
+            Payload::UserHello(hello) => self.user_hello_rule(frame, hello),
+            Payload::CtrlClose(_) => Ok(Vec::new()),
+            Payload::UserRegister(_) | Payload::UserLogin(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
+            }
+            Payload::ServerWelcome(_)
+            | Payload::ServerAnnounce(_)
+            | Payload::LinkProof(_)
+            | Payload::UserAdvertise(_)
+            | Payload::UserRemove(_)
+            | Payload::ServerDeliver(_)
+            | Payload::Heartbeat(_)
+            | Payload::Presence(_)
+            | Payload::PresenceRequest(_)
+            | Payload::PresenceList(_)
+            | Payload::LoginChallenge(_)
+            | Payload::LoginProof(_)
+            | Payload::UserLoggedIn(_)
+            | Payload::Directory(_)
+            | Payload::UserAdded(_)
+            | Payload::UserRemoved(_)
+            | Payload::UserKeyConflict(_)
+            | Payload::ListRequest(_)
+            | Payload::ListResponse(_)
+            | Payload::PubkeyRequest(_)
+            | Payload::Pubkey(_)
+            | Payload::MsgDirect(_)
+            | Payload::UserDeliver(_)
+            | Payload::MsgPublicChannel(_)
+            | Payload::PublicChannelAdd(_)
+            | Payload::PublicChannelUpdated(_)
+            | Payload::PublicChannelKeyShare(_)
+            | Payload::PublicChannelSnapshot(_)
+            | Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::FileStartDeliver(_)
+            | Payload::FileChunkDeliver(_)
+            | Payload::FileEndDeliver(_)
+            | Payload::Ack(_)
+            | Payload::Error(_)
+            | Payload::UserRegistered(_)
+            | Payload::UserHelloAck(_)
+            | Payload::Unknown(_) => {
+                let detail = format!("{} cannot be a first frame: say who you are", frame.kind());
+                Err(Refusal::of(frame, ErrorCode::UnknownType, detail))
+            }
+        }
+    }
+
+    fn user_hello_rule(&self, frame: &Frame, hello: &UserHello) -> Result<Vec<Check>, Refusal> {
+        sender(frame)?;
+        let key =
+            hello.key().map_err(|error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY))?;
+        if hello.meta.as_ref().is_some_and(|meta| meta.as_str().len() > self.config.limits.meta_bytes) {
+            return Err(Refusal::of(frame, ErrorCode::UnknownType, "meta is too long"));
+        }
+        match key {
+            Some(key) => Ok(sig_if_there(frame, key, None)),
+            None if frame.sig().is_none() => Ok(Vec::new()),
+            None => Err(Refusal::of(frame, ErrorCode::InvalidSig, "signed, but without a pubkey to check")),
+        }
+    }
+
+    fn server_rule(&self, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
+        let peer = self.peers.get(&link.server);
+        let own = |required: bool| -> Result<Vec<Check>, Refusal> {
+            if frame.from().is_some_and(|from| from != link.server.id()) {
+                return Err(foreign(frame));
+            }
+            let Some(peer) = peer else { return Err(foreign(frame)) };
+            match required {
+                true => sig(frame, &peer.record.key, peer.form),
+                false => Ok(sig_if_there(frame, &peer.record.key, peer.form)),
+            }
+        };
+        match frame.payload() {
+            Payload::Heartbeat(_)
+            | Payload::LinkProof(_)
+            | Payload::PresenceRequest(_)
+            | Payload::PresenceList(_)
+            | Payload::Error(_) => own(true).map(Rule::Checks),
+            Payload::CtrlClose(_)
+            | Payload::ServerWelcome(_)
+            | Payload::ServerHelloLink(_)
+            | Payload::ServerHelloJoin(_) => own(false).map(Rule::Checks),
+            Payload::ServerAnnounce(hello) => self.announce_rule(link, frame, &hello.pubkey),
+            Payload::UserAdvertise(advert) => self.gossip_rule(frame, Some(advert)),
+            Payload::UserRemove(_) | Payload::Presence(_) => self.gossip_rule(frame, None),
+            Payload::PublicChannelAdd(_) | Payload::PublicChannelUpdated(_) => self.gossip_rule(frame, None),
+            Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
+            Payload::MsgPublicChannel(message) => self.relayed_message_rule(link, frame, message),
+            Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::PublicChannelKeyShare(_)
+            | Payload::Ack(_) => Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet")),
+            Payload::UserHello(_)
+            | Payload::LoginChallenge(_)
+            | Payload::LoginProof(_)
+            | Payload::UserLoggedIn(_)
+            | Payload::Directory(_)
+            | Payload::UserAdded(_)
+            | Payload::UserRemoved(_)
+            | Payload::UserKeyConflict(_)
+            | Payload::ListRequest(_)
+            | Payload::ListResponse(_)
+            | Payload::PubkeyRequest(_)
+            | Payload::Pubkey(_)
+            | Payload::MsgDirect(_)
+            | Payload::UserDeliver(_)
+            | Payload::PublicChannelSnapshot(_)
+            | Payload::FileStartDeliver(_)
+            | Payload::FileChunkDeliver(_)
+            | Payload::FileEndDeliver(_)
+            | Payload::UserRegister(_)
+            | Payload::UserRegistered(_)
+            | Payload::UserLogin(_)
+            | Payload::UserHelloAck(_)
+            | Payload::Unknown(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "not a frame for a server link"))
+            }
+        }
+    }
+
+    /// SERVER_ANNOUNCE: the peer's own may come unsigned, as bootstrap frames do; a third party's is
+    /// signed by its pin, or, from a stranger, by the key that it brings.
+    fn announce_rule(&self, link: &ServerLink, frame: &Frame, key: &KeyField) -> Result<Rule, Refusal> {
+        let from = ServerId::from(sender(frame)?.clone());
+        if self.seen.contains(&frame_key(frame)) {
+            return Ok(Rule::Repeat);
+        }
+        let claimed = key.key().map_err(|error| Refusal::bad_key(frame, error))?;
+        let checks = match self.origin_key(&from) {
+            Some((pinned, form)) if from == link.server => sig_if_there(frame, pinned, form),
+            Some((pinned, form)) => sig(frame, pinned, form)?,
+            None => sig(frame, claimed, None)?,
+        };
+        Ok(Rule::Checks(checks))
+    }
+
+    /// Gossip in transit is verified under the key pinned to its origin.
+    fn gossip_rule(&self, frame: &Frame, advert: Option<&UserAdvertise>) -> Result<Rule, Refusal> {
+        let from = ServerId::from(sender(frame)?.clone());
+        if self.seen.contains(&frame_key(frame)) {
+            return Ok(Rule::Repeat);
+        }
+        let Some((key, form)) = self.origin_key(&from) else {
+            return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
+        };
+        let mut checks = sig(frame, key, form)?;
+        checks.extend(advert.and_then(attestation_check));
+        Ok(Rule::Checks(checks))
+    }
+
+    fn deliver_rule(&self, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {
+        let from = ServerId::from(sender(frame)?.clone());
+        if self.seen.contains(&frame_key(frame)) {
+            return Ok(Rule::Repeat);
+        }
+        let Some((key, form)) = self.origin_key(&from) else {
+            return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
+        };
+        let mut checks = sig(frame, key, form)?;
+        let (Some(sender), Some(recipient)) = (&message.sender, &message.user_id) else {
+            return Err(Refusal::of(frame, ErrorCode::UnknownType, "sender or user_id is missing"));
+        };
+        if !self.is_claimed_by(sender, &from) {
+            // Not located at `from`: then the author's own signature must vouch for it.
+            let key = self.users.get(sender).and_then(|user| user.key.clone());
+            let check =
+                key.and_then(|key| content_check(frame, message, sender.id(), Some(recipient.id()), key));
+            checks.push(check.ok_or_else(|| foreign(frame))?);
+        }
+        Ok(Rule::Checks(checks))
+    }
+
+    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server.
+    fn relayed_message_rule(
+        &self,
+        link: &ServerLink,
+        frame: &Frame,
+        message: &Message,
+    ) -> Result<Rule, Refusal> {
+        let from = sender(frame)?;
+        if self.seen.contains(&frame_key(frame)) {
+            return Ok(Rule::Repeat);
+        }
+        let author = UserId::from(from.clone());
+        let key = self.users.get(&author).and_then(|user| user.key.clone());
+        let Some(key) = key.filter(|_| self.is_claimed_by(&author, &link.server)) else {
+            return Err(foreign(frame));
+        };
+        if message.sender.as_ref().is_some_and(|sender| *sender != author) {
+            return Err(foreign(frame));
+        }
+        let mut checks = sig_if_there(frame, &key, None);
+        checks.extend(content_check(frame, message, from, None, key));
+        let trusted = link.proven || link.address.is_some();
+        match checks.is_empty() && !trusted {
+            true => Err(Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")),
+            false => Ok(Rule::Checks(checks)),
+        }
+    }
+
+    fn user_rule(&self, user: &UserId, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+        let Some(session) = self.local.get(user) else { return Err(foreign(frame)) };
+        if frame.from().is_some_and(|from| from != user.id()) {
+            return Err(foreign(frame));
+        }
+        match frame.payload() {
+            Payload::LoginProof(_) => sig(frame, &session.key, None),
+            Payload::ListRequest(_)
+            | Payload::PubkeyRequest(_)
+            | Payload::Error(_)
+            | Payload::CtrlClose(_) => Ok(sig_if_there(frame, &session.key, None)),
+            Payload::MsgDirect(message) => {
+                own_message(user, frame, message)?;
+                Ok(sig_if_there(frame, &session.key, None))
+            }
+            Payload::MsgPublicChannel(message) => {
+                own_message(user, frame, message)?;
+                let mut checks = sig_if_there(frame, &session.key, None);
+                checks.extend(content_check(frame, message, user.id(), None, session.key.clone()));
+                Ok(checks)
+            }
+            Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::PublicChannelKeyShare(_)
+            | Payload::Ack(_) => Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet")),
+            Payload::UserRegister(_) | Payload::UserLogin(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
+            }
+            Payload::ServerHelloJoin(_)
+            | Payload::ServerWelcome(_)
+            | Payload::ServerAnnounce(_)
+            | Payload::ServerHelloLink(_)
+            | Payload::LinkProof(_)
+            | Payload::UserAdvertise(_)
+            | Payload::UserRemove(_)
+            | Payload::ServerDeliver(_)
+            | Payload::Heartbeat(_)
+            | Payload::Presence(_)
+            | Payload::PresenceRequest(_)
+            | Payload::PresenceList(_)
+            | Payload::UserHello(_)
+            | Payload::LoginChallenge(_)
+            | Payload::UserLoggedIn(_)
+            | Payload::Directory(_)
+            | Payload::UserAdded(_)
+            | Payload::UserRemoved(_)
+            | Payload::UserKeyConflict(_)
+            | Payload::ListResponse(_)
+            | Payload::Pubkey(_)
+            | Payload::UserDeliver(_)
+            | Payload::PublicChannelAdd(_)
+            | Payload::PublicChannelUpdated(_)
+            | Payload::PublicChannelSnapshot(_)
+            | Payload::FileStartDeliver(_)
+            | Payload::FileChunkDeliver(_)
+            | Payload::FileEndDeliver(_)
+            | Payload::UserRegistered(_)
+            | Payload::UserHelloAck(_)
+            | Payload::Unknown(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "not a frame for a user link"))
+            }
+        }
+    }
+
+    /// The key that an origin's gossip is checked under.
+    fn origin_key(&self, server: &ServerId) -> Option<(&PublicKey, Option<SignatureForm>)> {
+        if *server == self.id {
+            return Some((&self.config.key, None));
+        }
+        self.peers.get(server).map(|peer| (&peer.record.key, peer.form))
+    }
+}
+
+/// Before the session is open only the proof counts.
+fn login_rule(login: &Login, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+    if frame.from().is_some_and(|from| from != login.user.id()) {
+        return Err(foreign(frame));
+    }
+    if let Payload::CtrlClose(_) = frame.payload() {
+        return Ok(Vec::new());
+    }
+    let Payload::LoginProof(_) = frame.payload() else {
+        return Err(Refusal::of(
+            frame,
+            ErrorCode::UnknownType,
+            "expected LOGIN_PROOF: the login is not complete",
+        ));
+    };
+    sig(frame, &login.key, None)
+}
+
+/// On a link that we dialled everything is checked under the key that must answer there.
+fn joining_rule(joining: &Joining, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+    match frame.payload() {
+        Payload::ServerWelcome(_) => {
+            sender(frame)?;
+            Ok(sig_if_there(frame, &joining.key, None))
+        }
+        Payload::ServerAnnounce(_) | Payload::ServerHelloLink(_) | Payload::Heartbeat(_) => {
+            sender(frame)?;
+            sig(frame, &joining.key, None)
+        }
+        Payload::Error(_) | Payload::CtrlClose(_) => Ok(sig_if_there(frame, &joining.key, None)),
+        _ => Err(Refusal::of(frame, ErrorCode::UnknownType, "expected SERVER_WELCOME")),
+    }
+}
+
+/// `sig` is required, under this key.
+fn sig(frame: &Frame, key: &PublicKey, hint: Option<SignatureForm>) -> Result<Vec<Check>, Refusal> {
+    match frame.sig() {
+        Some(_) => Ok(sig_if_there(frame, key, hint)),
+        None => Err(Refusal::of(frame, ErrorCode::InvalidSig, "sig is missing")),
+    }
+}
+
+/// `sig` may be absent; present but wrong is refused, always.
+fn sig_if_there(frame: &Frame, key: &PublicKey, hint: Option<SignatureForm>) -> Vec<Check> {
+    let check = frame.sig().map(|_| Check {
+        purpose: Purpose::Transport,
+        key: key.clone(),
+        required: true,
+        claimed: Claimed::Payload { hint },
+    });
+    check.into_iter().collect()
+}
+
+/// A user's own word that it logged in at the advertising server; without it the advert still counts.
+fn attestation_check(advert: &UserAdvertise) -> Option<Check> {
+    let attestation = advert.attestation.as_ref()?;
+    let proof = &attestation.payload;
+    if proof.user_id != advert.user_id || proof.server_id != advert.server_id {
+        return None;
+    }
+    let key = advert.key_field()?.key().ok()?.clone();
+    let canonical = SharedPayload::new(&Payload::LoginProof(proof.clone())).canonical().to_owned();
+    let claimed = Claimed::Text { canonical, signature: attestation.sig.bytes().into() };
+    Some(Check { purpose: Purpose::Attestation, key, required: false, claimed })
+}
+
+/// A well-formed `content_sig` must hold; a malformed one counts as none.
+fn content_check(
+    frame: &Frame,
+    message: &Message,
+    from: &Id,
+    to: Option<&Id>,
+    key: PublicKey,
+) -> Option<Check> {
+    let signature = message.content_sig.as_ref()?.bytes().into();
+    let ts = message.ts.or(message.original_ts).or(frame.ts())?;
+    let input =
+        ContentInput { ciphertext: message.ciphertext.clone(), from: from.clone(), to: to.cloned(), ts };
+    let claimed = Claimed::Content { input, signature };
+    Some(Check { purpose: Purpose::Content, key, required: true, claimed })
+}
+
+fn own_message(user: &UserId, frame: &Frame, message: &Message) -> Result<(), Refusal> {
+    match &message.sender {
+        Some(sender) if sender != user => Err(foreign(frame)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn sender(frame: &Frame) -> Result<&Id, Refusal> {
+    frame.from().ok_or_else(|| Refusal::of(frame, ErrorCode::UnknownType, "envelope: `from` is missing"))
+}
+
+fn foreign(frame: &Frame) -> Refusal {
+    Refusal::of(frame, ErrorCode::InvalidSig, "from is not the peer of this link")
+}

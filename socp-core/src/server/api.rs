@@ -1,0 +1,324 @@
+//! What goes into the server machine and what comes out.
+
+use std::time::Duration;
+
+use crate::crypto::{Refusal, Unsigned, Verified};
+use crate::wire::{HostPort, Meta, PublicKey, ServerId, UserId, WireText};
+
+use super::limits::{Limits, Timing};
+
+/// A link: one WebSocket connection, named by the driver, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// How a link came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkOrigin {
+    /// Somebody dialled us.
+    Accepted,
+    /// We dialled, on an [`Action::Dial`].
+    Dialled(HostPort),
+}
+
+/// What the driver tells the machine.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event is handed over once; a box per frame would cost more"
+)]
+pub enum Event {
+    /// A socket is open in both directions.
+    LinkOpened {
+        /// Its name from now on.
+        link: LinkId,
+        /// Who opened it.
+        origin: LinkOrigin,
+    },
+    /// A frame arrived and what [`super::Server::admit`] asked for has been checked.
+    Frame {
+        /// Where it came from.
+        link: LinkId,
+        /// The frame.
+        frame: Verified,
+    },
+    /// A frame arrived that is none, was refused, or whose check failed.
+    Refused {
+        /// Where it came from.
+        link: LinkId,
+        /// What is wrong with it.
+        refusal: Refusal,
+    },
+    /// Something other than a text frame arrived, a pong for example: the peer lives.
+    LinkAlive {
+        /// Where it came from.
+        link: LinkId,
+    },
+    /// A socket is gone. Ignored for a link that the machine closed itself.
+    LinkClosed {
+        /// Which.
+        link: LinkId,
+        /// For logs.
+        why: Box<str>,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// What was dialled.
+        address: HostPort,
+        /// For logs.
+        why: Box<str>,
+    },
+    /// A deadline has come.
+    Wakeup,
+    /// The server is to stop: everybody is told and every link is closed.
+    Shutdown,
+}
+
+/// What the machine asks of the driver. The order of a batch is its meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write a frame to links, in this order.
+    Send {
+        /// The links; several for a broadcast, whose text is shared.
+        to: Vec<LinkId>,
+        /// The frame.
+        frame: Outgoing,
+    },
+    /// Make a change durable before the batch's frames leave.
+    Persist(Record),
+    /// Open a link; answered by [`Event::LinkOpened`] or [`Event::DialFailed`].
+    Dial {
+        /// Where to.
+        address: HostPort,
+    },
+    /// Send a WebSocket ping.
+    Ping {
+        /// The links.
+        to: Vec<LinkId>,
+    },
+    /// Close a link once the frames before this are written. The machine has forgotten it already.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// The WebSocket close code.
+        code: u16,
+        /// The close frame's reason, and for logs.
+        reason: &'static str,
+    },
+    /// Do not read from a link until then: honest traffic over its rate is slowed, never dropped.
+    Pause {
+        /// Which.
+        link: LinkId,
+        /// On the scale of [`crate::Now::instant`].
+        until: Duration,
+    },
+    /// Something that an operator or embedder may want to know.
+    Report(Report),
+}
+
+/// A frame that leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Ours: sign it (once per payload), then write.
+    Own(Unsigned),
+    /// A peer's, relayed with its own text.
+    Relay(WireText),
+}
+
+/// Facts for logs, screens and embedders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A user is reachable who was not.
+    UserOnline {
+        /// Who.
+        user: UserId,
+        /// Where.
+        server: ServerId,
+    },
+    /// A user is no longer reachable.
+    UserOffline {
+        /// Who.
+        user: UserId,
+    },
+    /// A link to a server is up.
+    ServerUp {
+        /// Which server.
+        server: ServerId,
+        /// The link.
+        link: LinkId,
+        /// Whether it proved itself with LINK_PROOF.
+        proven: bool,
+    },
+    /// The last link to a server is gone.
+    ServerDown {
+        /// Which server.
+        server: ServerId,
+    },
+    /// An introducer assigned us another id (§8.1); it is persisted.
+    IdAssigned {
+        /// Our id from now on.
+        server: ServerId,
+    },
+    /// Another key than the pinned one was seen; the operator settles it.
+    KeyConflict {
+        /// Of whom: a user or server id.
+        subject: Box<str>,
+    },
+    /// A frame or dial came to nothing; a counter and a debug line.
+    Dropped {
+        /// Why, one of few fixed texts.
+        why: &'static str,
+        /// More words, peer text included: escape before showing.
+        detail: Box<str>,
+    },
+}
+
+/// A small change to the state that must survive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Our own id, when an introducer assigned another one.
+    OwnId(ServerId),
+    /// The counter behind `issued_at` (decisions §3); never falls.
+    IssuedAt(u64),
+    /// A known server: insert or replace by id.
+    Server(ServerRecord),
+    /// A known user: insert or replace by id (§15, `users`).
+    User(UserRecord),
+}
+
+/// What is kept of another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerRecord {
+    /// Its id.
+    pub server_id: ServerId,
+    /// Its pinned key.
+    pub key: PublicKey,
+    /// Where the pin comes from.
+    pub rank: PinRank,
+    /// Whether it ever sent `nonce` or `issued_at`: from then on it is believed only with them.
+    pub native: bool,
+    /// Where it listens.
+    pub address: Option<HostPort>,
+    /// `issued_at` of the last PRESENCE that our table matched (decisions §5); 0 for none.
+    pub matched: u64,
+}
+
+/// Where a server's pin comes from; higher ranks replace lower ones (decisions §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PinRank {
+    /// A stranger's own claim.
+    Claimed = 0,
+    /// An introducer's word.
+    Introduced = 1,
+    /// Proven by LINK_PROOF.
+    Proven = 2,
+    /// The operator's bootstrap list.
+    Bootstrap = 3,
+}
+
+/// What is kept of a user (§15).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The id.
+    pub user_id: UserId,
+    /// The pinned key.
+    pub key: PublicKey,
+    /// Whether possession of the key was ever proven; from then on a bare hello is refused.
+    pub proven: bool,
+    /// §15.1.
+    pub meta: Meta,
+    /// Bumps on change.
+    pub version: u64,
+}
+
+/// The state that survived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last [`Record::OwnId`], if there ever was one; beats the id in the config.
+    pub own_id: Option<ServerId>,
+    /// The last [`Record::IssuedAt`], or 0.
+    pub issued_at: u64,
+    /// The last record of each server.
+    pub servers: Vec<ServerRecord>,
+    /// The last record of each user.
+    pub users: Vec<UserRecord>,
+}
+
+/// A trusted introducer (§8.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introducer {
+    /// Where it listens.
+    pub address: HostPort,
+    /// Its pinned key.
+    pub key: PublicKey,
+}
+
+/// Who may join through us (decisions §7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JoinPolicy {
+    /// Any server with a good key.
+    #[default]
+    Open,
+    /// Only servers with one of these keys.
+    Allowlist(Vec<PublicKey>),
+}
+
+/// Which addresses learnt from peers are dialled (decisions §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DialPolicy {
+    /// All but loopback and link-local ones, unless we listen on such an address ourselves.
+    #[default]
+    Reachable,
+    /// All.
+    All,
+    /// None: only the bootstrap list.
+    None,
+}
+
+/// How a server machine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our id.
+    pub server_id: ServerId,
+    /// Our key; its private half stays at the border.
+    pub key: PublicKey,
+    /// Where others can dial us. Without it we do not join anybody.
+    pub address: Option<HostPort>,
+    /// Whether the operator set `address` explicitly: proofs that name another one are then refused.
+    pub address_is_binding: bool,
+    /// Trusted introducers, tried in order. An entry with our own key is skipped.
+    pub bootstrap: Vec<Introducer>,
+    /// Refuse ids that are not UUID v4.
+    pub strict_ids: bool,
+    /// Refuse logins without LOGIN_PROOF.
+    pub require_proof: bool,
+    /// Who may join.
+    pub join: JoinPolicy,
+    /// What is dialled.
+    pub dial: DialPolicy,
+    /// Bounds.
+    pub limits: Limits,
+    /// Intervals and timeouts.
+    pub timing: Timing,
+    /// 32 bytes of chance from the system: ids, jitter and nonces come from it.
+    pub seed: [u8; 32],
+}
+
+impl Config {
+    /// A configuration with defaults for everything but identity, address and chance.
+    pub fn new(server_id: ServerId, key: PublicKey, address: Option<HostPort>, seed: [u8; 32]) -> Self {
+        Self {
+            server_id,
+            key,
+            address,
+            address_is_binding: false,
+            bootstrap: Vec::new(),
+            strict_ids: false,
+            require_proof: false,
+            join: JoinPolicy::Open,
+            dial: DialPolicy::Reachable,
+            limits: Limits::default(),
+            timing: Timing::default(),
+            seed,
+        }
+    }
+}

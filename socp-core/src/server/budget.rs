@@ -1,0 +1,55 @@
+//! A token bucket on the machine's clock.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    burst: f64,
+    per_second: f64,
+    tokens: f64,
+    at: Duration,
+}
+
+impl Budget {
+    pub(super) fn new(burst: u32, per_second: f64, now: Duration) -> Self {
+        Self { burst: f64::from(burst), per_second, tokens: f64::from(burst), at: now }
+    }
+
+    /// Takes a token if there is one.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        let there = self.tokens >= 1.0;
+        if there {
+            self.tokens -= 1.0;
+        }
+        there
+    }
+
+    /// Takes a token in any case; says until when the taker is to be held back, if there was none.
+    pub(super) fn overdraw(&mut self, now: Duration) -> Option<Duration> {
+        self.refill(now);
+        self.tokens -= 1.0;
+        (self.tokens < 0.0).then(|| now + Duration::from_secs_f64(-self.tokens / self.per_second))
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * self.per_second).min(self.burst);
+        self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_refills_up_to_its_burst() {
+        let secs = Duration::from_secs;
+        let mut budget = Budget::new(2, 1.0, secs(0));
+        assert!(budget.take(secs(0)) && budget.take(secs(0)) && !budget.take(secs(0)));
+        assert!(budget.take(secs(1)) && !budget.take(secs(1)));
+        assert_eq!(budget.overdraw(secs(1)), Some(secs(2)));
+        assert_eq!(budget.overdraw(secs(60)), None);
+    }
+}

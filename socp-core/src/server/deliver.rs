@@ -1,0 +1,227 @@
+//! Messages on their way (§8.3, §9.2, §9.3, §10): `route_to_user`, and what happens when there is no
+//! route.
+
+use super::api::LinkId;
+use super::link::Link;
+use super::seen::delivery_key;
+use super::{InTransit, Location, MAX_IN_TRANSIT, Server};
+use crate::crypto::{SharedPayload, Unsigned, Verified};
+use crate::wire::{
+    ErrorCode, ErrorReport, Frame, FrameRef, Message, Payload, Recipient, ServerId, Timestamp, UserId,
+};
+
+/// Where a message to a user goes next (§10).
+enum Route {
+    Local(LinkId),
+    Server(ServerId, LinkId),
+    /// The user's server is known, but no link leads there at the moment.
+    Unreachable,
+    Unknown,
+}
+
+impl Server {
+    /// MSG_DIRECT: routed first, its content signature is the recipient's business (decisions §6).
+    pub(super) fn on_msg_direct(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
+        let frame = frame.frame();
+        let Some(recipient) = recipient_of(frame, message) else {
+            let detail = "no recipient: neither payload.to nor to names a user";
+            return self.error(link, ErrorCode::UserNotFound, detail, Some(frame.reference()));
+        };
+        let ts = message.ts.or(message.original_ts).or(frame.ts()).unwrap_or(Timestamp(self.now.unix_ms));
+        let delivery = Message {
+            user_id: None,
+            to: None,
+            sender: Some(user.clone()),
+            ts: Some(ts),
+            original_ts: None,
+            ..message.clone()
+        };
+        match self.route(&recipient) {
+            Route::Local(to) => {
+                if self.is_new_delivery(&recipient, user, message) {
+                    self.deliver(to, &recipient, delivery, ts);
+                }
+            }
+            Route::Server(server, to) => {
+                self.note_in_transit(&recipient, ts, user);
+                let payload = Payload::ServerDeliver(Message { user_id: Some(recipient), ..delivery });
+                let from = self.id.id().clone();
+                let frame = Unsigned::new(from, Recipient::from(&server), ts, SharedPayload::new(&payload));
+                self.send_to(vec![to], frame);
+            }
+            Route::Unreachable => {
+                let detail = format!("the server of {recipient} cannot be reached at the moment");
+                self.error(link, ErrorCode::Timeout, &detail, Some(frame.reference()));
+            }
+            Route::Unknown => {
+                let detail = format!("{recipient} is not online");
+                self.error(link, ErrorCode::UserNotFound, &detail, Some(frame.reference()));
+            }
+        }
+    }
+
+    /// SERVER_DELIVER: to our user, or onward unchanged, or USER_NOT_FOUND to its origin.
+    pub(super) fn on_server_deliver(&mut self, link_id: LinkId, frame: &Verified, message: &Message) {
+        let frame = frame.frame();
+        let (Some(recipient), Some(author)) = (&message.user_id, &message.sender) else { return };
+        let Some(origin) = frame.from().cloned().map(ServerId::from) else { return };
+        if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
+            return self.dropped("delivery on a link that is not up", origin.to_string());
+        }
+        self.remember(frame);
+        match self.route(recipient) {
+            Route::Local(to) => {
+                if self.is_new_delivery(recipient, author, message) {
+                    let ts = message.ts.or(message.original_ts).or(frame.ts());
+                    let ts = ts.unwrap_or(Timestamp(self.now.unix_ms));
+                    let delivery = Message { user_id: None, to: None, ts: Some(ts), ..message.clone() };
+                    self.deliver(to, recipient, delivery, ts);
+                }
+            }
+            Route::Server(server, to) if server != origin && to != link_id => self.relay(vec![to], frame),
+            Route::Server(..) | Route::Unreachable | Route::Unknown => {
+                let reference = FrameRef {
+                    kind: frame.kind().as_str().into(),
+                    to: Some(recipient.as_str().into()),
+                    ts: frame.ts(),
+                };
+                let detail = format!("{recipient} is not online here");
+                self.error(link_id, ErrorCode::UserNotFound, &detail, Some(reference));
+            }
+        }
+    }
+
+    /// ERROR from a server: a delivery found nobody. Its claim is dropped and the author is told.
+    pub(super) fn on_server_error(&mut self, server: &ServerId, error: &ErrorReport) {
+        let about = error.reference.as_ref().filter(|about| &*about.kind == "SERVER_DELIVER");
+        let recipient = about.and_then(|about| about.to.as_ref()?.parse::<UserId>().ok());
+        let (Some(recipient), Some(ts)) = (recipient, about.and_then(|about| about.ts)) else {
+            return self.dropped("error from a server", format!("{server}: {} {}", error.code, error.detail));
+        };
+        let position = self.in_transit.iter().position(|sent| sent.recipient == recipient && sent.ts == ts);
+        let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else { return };
+        if error.code == ErrorCode::UserNotFound {
+            self.drop_claim(server, &recipient);
+        }
+        let Some(link) = self.local.get(&sent.author).map(|session| session.link) else { return };
+        let reference =
+            FrameRef { kind: "MSG_DIRECT".into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
+        let detail = format!("{recipient} is not online");
+        self.error(link, error.code.clone(), &detail, Some(reference));
+    }
+
+    /// MSG_PUBLIC_CHANNEL from a user here: to one member, or one ciphertext fanned out as it is.
+    pub(super) fn on_msg_public(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
+        let frame = frame.frame();
+        let relayed = frame.from().is_some();
+        let Some(member) = member_of(frame, message) else {
+            let mut to = self.user_links();
+            to.retain(|other| *other != link);
+            if relayed {
+                to.extend(self.server_links(&[], None));
+            }
+            return self.relay(to, frame);
+        };
+        match self.route(&member) {
+            Route::Local(to) | Route::Server(_, to) if relayed => {
+                if self.is_new_delivery(&member, user, message) {
+                    self.relay(vec![to], frame);
+                }
+            }
+            Route::Local(_) | Route::Server(..) => {
+                // Without `from` nobody further on could tell whose it is.
+                let detail = "envelope: `from` is missing";
+                self.error(link, ErrorCode::UnknownType, detail, Some(frame.reference()));
+            }
+            Route::Unreachable => {
+                let detail = format!("the server of {member} cannot be reached at the moment");
+                self.error(link, ErrorCode::Timeout, &detail, Some(frame.reference()));
+            }
+            Route::Unknown => {
+                let detail = format!("{member} is not online");
+                self.error(link, ErrorCode::UserNotFound, &detail, Some(frame.reference()));
+            }
+        }
+    }
+
+    /// MSG_PUBLIC_CHANNEL of a user elsewhere, with its own text.
+    pub(super) fn on_relayed_public(&mut self, link_id: LinkId, frame: &Verified, message: &Message) {
+        let frame = frame.frame();
+        let Some(author) = frame.from().cloned().map(UserId::from) else { return };
+        if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
+            return;
+        }
+        self.remember(frame);
+        let Some(member) = member_of(frame, message) else {
+            let to = self.user_links();
+            return self.relay(to, frame);
+        };
+        match self.route(&member) {
+            Route::Local(to) => {
+                if self.is_new_delivery(&member, &author, message) {
+                    self.relay(vec![to], frame);
+                }
+            }
+            Route::Server(_, to) if to != link_id => self.relay(vec![to], frame),
+            Route::Server(..) | Route::Unreachable | Route::Unknown => {
+                self.dropped("public message to nobody here", member.to_string());
+            }
+        }
+    }
+
+    fn route(&self, user: &UserId) -> Route {
+        let Some(entry) = self.users.get(user) else { return Route::Unknown };
+        match &entry.location {
+            None => Route::Unknown,
+            Some(Location::Local) => match self.local.get(user) {
+                Some(session) => Route::Local(session.link),
+                None => Route::Unknown,
+            },
+            Some(Location::At(server)) => {
+                let hop = self.peers.get(server).and_then(|peer| peer.link().or(peer.via));
+                match hop.filter(|hop| self.links.contains_key(hop)) {
+                    Some(hop) => Route::Server(server.clone(), hop),
+                    None => Route::Unreachable,
+                }
+            }
+        }
+    }
+
+    /// USER_DELIVER (§9.2), with the author's time in the payload and as the envelope's.
+    fn deliver(&mut self, link: LinkId, recipient: &UserId, delivery: Message, ts: Timestamp) {
+        let payload = SharedPayload::new(&Payload::UserDeliver(delivery));
+        let frame = Unsigned::new(self.id.id().clone(), Recipient::from(recipient), ts, payload);
+        self.send_to(vec![link], frame);
+    }
+
+    /// A delivery is recognised whatever its `ts` (decisions §3).
+    fn is_new_delivery(&mut self, recipient: &UserId, author: &UserId, message: &Message) -> bool {
+        let sig = message.content_sig.as_ref().map(|sig| sig.bytes()).unwrap_or_default();
+        let key = delivery_key(recipient.as_str(), author.as_str(), message.ciphertext.bytes(), sig);
+        let fresh = self.delivered.insert(key, self.now.instant);
+        if !fresh {
+            self.dropped("repeated delivery", format!("{author} to {recipient}"));
+        }
+        fresh
+    }
+
+    fn note_in_transit(&mut self, recipient: &UserId, ts: Timestamp, author: &UserId) {
+        if self.in_transit.len() >= MAX_IN_TRANSIT {
+            self.in_transit.pop_front();
+        }
+        let (recipient, author) = (recipient.clone(), author.clone());
+        self.in_transit.push_back(InTransit { recipient, ts, author });
+    }
+}
+
+/// The recipient of a MSG_DIRECT: the payload's, which the seed uses, else the envelope's.
+fn recipient_of(frame: &Frame, message: &Message) -> Option<UserId> {
+    let named = message.to.as_ref().and_then(|to| to.parse().ok());
+    named.or_else(|| frame.to().id().map(UserId::from))
+}
+
+/// The member that a public message is for; `None` if it is for the whole channel.
+fn member_of(frame: &Frame, message: &Message) -> Option<UserId> {
+    let member = recipient_of(frame, message)?;
+    (member.as_str() != "public").then_some(member)
+}

@@ -1,0 +1,133 @@
+//! Every bound and every interval of the server machine, with where its number comes from.
+
+use std::time::Duration;
+
+/// Bounds (decisions §1, unless said otherwise).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest frame that is read, in bytes; the transport enforces it with close 1009.
+    pub frame_in_bytes: usize,
+    /// Longest frame that we build, in bytes: Python peers close the socket at 1 MiB.
+    pub frame_out_bytes: usize,
+    /// Longest `meta`, in bytes.
+    pub meta_bytes: usize,
+    /// Servers that are known.
+    pub servers: usize,
+    /// Users of one origin.
+    pub users_per_origin: usize,
+    /// Users whose keys are pinned, all origins together. 100,000 pins of 0.7 KiB are 70 MB.
+    pub pinned_users: usize,
+    /// Adverts a second of users that are new, per origin; more pauses the link.
+    pub new_users_per_second: u32,
+    /// Clients in a WELCOME.
+    pub welcome_clients: usize,
+    /// Addresses learnt from one teller.
+    pub learnt_addresses_per_teller: usize,
+    /// Bad frames a minute before a link is closed (decisions §2).
+    pub bad_frames_per_minute: u32,
+    /// ERRORs that a link may cost at once (decisions §2).
+    pub error_burst: u32,
+    /// ERRORs a second after the burst (decisions §2).
+    pub errors_per_second: u32,
+    /// Links that have not said yet who they are; further ones are refused.
+    pub greeting_links: usize,
+    /// Users logged in here.
+    pub local_users: usize,
+    /// Entries of each duplicate cache (§10): 65,536 hashes of 32 bytes.
+    pub seen_entries: usize,
+    /// LIST_REQUEST, PUBKEY_REQUEST and PRESENCE_REQUEST a second per link; more pauses the link.
+    pub requests_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_in_bytes: 1024 * 1024,
+            frame_out_bytes: 512 * 1024,
+            meta_bytes: 4 * 1024,
+            servers: 256,
+            users_per_origin: 10_000,
+            pinned_users: 100_000,
+            new_users_per_second: 100,
+            welcome_clients: 500,
+            learnt_addresses_per_teller: 8,
+            bad_frames_per_minute: 100,
+            error_burst: 20,
+            errors_per_second: 2,
+            greeting_links: 1024,
+            local_users: 10_000,
+            seen_entries: 65_536,
+            requests_per_second: 20,
+        }
+    }
+}
+
+/// Intervals and timeouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// HEARTBEAT and ping (§8.4).
+    pub heartbeat: Duration,
+    /// Silence after which a link is dead (§8.4).
+    pub silence: Duration,
+    /// A peer must say who it is within this.
+    pub greeting: Duration,
+    /// To a peer without WELCOME we introduce ourselves after this (decisions §4).
+    pub welcome: Duration,
+    /// Both LINK_PROOFs must hold within this (decisions §4).
+    pub link_proof: Duration,
+    /// A LOGIN_CHALLENGE is good for this long (decisions §4).
+    pub challenge: Duration,
+    /// An attestation counts for this long (decisions §4).
+    pub attestation: Duration,
+    /// How far ahead of our clock an attestation may be (decisions §4).
+    pub attestation_ahead: Duration,
+    /// Sessions renew their attestation after this (decisions §4).
+    pub attestation_renewal: Duration,
+    /// Users of a server whose link is down stay this long (decisions §5).
+    pub grace: Duration,
+    /// PRESENCE to all natives (decisions §5).
+    pub presence: Duration,
+    /// How long gossip in flight may explain a difference (decisions §5).
+    pub presence_settle: Duration,
+    /// Without PRESENCE for this long an origin is down (decisions §5).
+    pub presence_lost: Duration,
+    /// Users of a standard peer that its new link does not list are gone after this (decisions §5).
+    pub relist: Duration,
+    /// First redial (decisions §7).
+    pub redial_first: Duration,
+    /// Slowest redial (decisions §7).
+    pub redial_slowest: Duration,
+    /// Two links of one pair opened within this are told apart by who dialled (decisions §5).
+    pub tie_break: Duration,
+    /// Entries of the duplicate caches are forgotten after this (§10).
+    pub seen: Duration,
+    /// Learnt addresses are dialled at most once in this time (decisions §1).
+    pub learnt_dial: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            heartbeat: secs(15),
+            silence: secs(45),
+            greeting: secs(10),
+            welcome: secs(2),
+            link_proof: secs(5),
+            challenge: secs(30),
+            attestation: secs(24 * 3600),
+            attestation_ahead: secs(600),
+            attestation_renewal: secs(12 * 3600),
+            grace: secs(60),
+            presence: secs(60),
+            presence_settle: secs(2),
+            presence_lost: secs(180),
+            relist: secs(30),
+            redial_first: secs(1),
+            redial_slowest: secs(60),
+            tie_break: secs(10),
+            seen: secs(600),
+            learnt_dial: secs(1),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Users at our door (§9.1, decisions §4): hello, challenge, proof, session, and its end.
+
+use super::api::LinkId;
+use super::link::{Link, LinkState, Login};
+use super::pins::PinOutcome;
+use super::timers::Timer;
+use super::{Server, Session};
+use crate::close_code;
+use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::wire::{
+    Attestation, ErrorCode, HostPort, LoginChallenge, LoginProof, Meta, Payload, PublicKey, Recipient,
+    UserAdvertise, UserHello, UserHelloAck, UserId, UserLoggedIn, UserRemove,
+};
+
+/// A login that is complete but for the tables.
+struct Arrival {
+    user: UserId,
+    key: PublicKey,
+    meta: Meta,
+    attestation: Option<Attestation>,
+}
+
+impl Server {
+    /// USER_HELLO: with `auth` a challenge follows; bare it is the whole login, unless the id is proven.
+    pub(super) fn on_user_hello(&mut self, link_id: LinkId, frame: &Verified, hello: &UserHello) {
+        let Some(user) = frame.frame().from().cloned().map(UserId::from) else { return };
+        let meta = hello.meta.clone().unwrap_or_default();
+        let seed_login = hello.auth.is_empty() && frame.frame().to().as_str().is_empty();
+        let Ok(Some(key)) = hello.key().map(Option::<&PublicKey>::cloned) else {
+            if seed_login {
+                return self.acknowledge_seed_hello(link_id, &user);
+            }
+            return self.refuse_login(link_id, frame, ErrorCode::BadKey, "pubkey is missing");
+        };
+        if matches!(self.judge_user_key(&user, &key), PinOutcome::Conflict) {
+            let server = self.id.clone();
+            self.tell_conflict(&user, Some(&key), &server);
+            return self.refuse_login(link_id, frame, ErrorCode::BadKey, "another key is pinned for this id");
+        }
+        if hello.auth.iter().any(|way| &**way == "pss") {
+            return self.challenge(link_id, user, key, meta);
+        }
+        if seed_login {
+            return self.acknowledge_seed_hello(link_id, &user);
+        }
+        if self.local.contains_key(&user) {
+            return self.refuse_login(link_id, frame, ErrorCode::NameInUse, "this id is online here");
+        }
+        let proven = self.users.get(&user).is_some_and(|entry| entry.proven);
+        if proven || self.config.require_proof {
+            return self.refuse_login(link_id, frame, ErrorCode::BadKey, "this id needs a login proof");
+        }
+        self.arrive(link_id, Arrival { user, key, meta, attestation: None });
+    }
+
+    fn refuse_login(&mut self, link: LinkId, frame: &Verified, code: ErrorCode, detail: &'static str) {
+        self.error(link, code, detail, Some(frame.frame().reference()));
+        self.close(link, close_code::POLICY, detail);
+    }
+
+    /// The seed's hello is not a login; its USER_LOGIN is, which this version does not take.
+    fn acknowledge_seed_hello(&mut self, link: LinkId, user: &UserId) {
+        let ack = UserHelloAck { status: "ok".into() };
+        self.send(link, Recipient::from(user), &Payload::UserHelloAck(ack));
+    }
+
+    fn challenge(&mut self, link_id: LinkId, user: UserId, key: PublicKey, meta: Meta) {
+        let nonce = self.nonce();
+        self.timers.cancel(&Timer::Greeting(link_id));
+        self.timers.set(Timer::Challenge(link_id), self.now.instant + self.config.timing.challenge);
+        self.send_challenge(link_id, &user, nonce);
+        if let Some(link) = self.links.get_mut(&link_id) {
+            link.state = LinkState::Login(Login { user, key, meta, nonce });
+        }
+    }
+
+    fn send_challenge(&mut self, link: LinkId, user: &UserId, nonce: crate::wire::Nonce) {
+        let (server_id, pubkey) = (self.id.clone(), self.config.key.clone().into());
+        let challenge = LoginChallenge { nonce, server_id, pubkey };
+        self.send(link, Recipient::from(user), &Payload::LoginChallenge(challenge));
+    }
+
+    /// LOGIN_PROOF, signed by the key of the hello.
+    pub(super) fn on_login_frame(&mut self, link_id: LinkId, frame: &Verified) {
+        let Payload::LoginProof(proof) = frame.frame().payload() else {
+            return self.close(link_id, close_code::NORMAL, "closed by peer");
+        };
+        let Some(Link { state: LinkState::Login(login), .. }) = self.links.get(&link_id) else { return };
+        let (user, key, meta) = (login.user.clone(), login.key.clone(), login.meta.clone());
+        if proof.nonce != login.nonce {
+            return self.refuse_login(
+                link_id,
+                frame,
+                ErrorCode::InvalidSig,
+                "the nonce is not the one of the challenge",
+            );
+        }
+        if let Err((code, detail)) = self.check_login_proof(&user, proof) {
+            return self.refuse_login(link_id, frame, code, detail);
+        }
+        let Some(sig) = frame.frame().sig().cloned() else { return };
+        let attestation = Some(Attestation { payload: proof.clone(), sig });
+        self.arrive(link_id, Arrival { user, key, meta, attestation });
+    }
+
+    fn check_login_proof(&self, user: &UserId, proof: &LoginProof) -> Result<(), (ErrorCode, &'static str)> {
+        if proof.user_id != *user || proof.server_id != self.id {
+            return Err((ErrorCode::InvalidSig, "the proof names another user or server"));
+        }
+        let dialled = proof.host.parse::<HostPort>().ok();
+        if self.config.address_is_binding && dialled != self.config.address {
+            return Err((
+                ErrorCode::InvalidSig,
+                "the proof names another address than the one advertised here",
+            ));
+        }
+        match self.is_current(proof.issued_at) {
+            true => Ok(()),
+            false => Err((ErrorCode::Timeout, "the proof's time is too far from the server's clock")),
+        }
+    }
+
+    /// The login holds: pin → session → answers → USER_ADDED → USER_ADVERTISE (decisions §5).
+    fn arrive(&mut self, link_id: LinkId, arrival: Arrival) {
+        let Arrival { user, key, meta, attestation } = arrival;
+        let proven = attestation.is_some();
+        if !self.local.contains_key(&user) && self.local.len() >= self.config.limits.local_users {
+            self.error(link_id, ErrorCode::Timeout, "this server is full", None);
+            return self.close(link_id, close_code::POLICY, "too many users");
+        }
+        match self.pin_user(&user, &key, proven, &meta) {
+            PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
+            PinOutcome::Conflict => {
+                // Pinned by gossip while the proof was on its way.
+                self.error(link_id, ErrorCode::BadKey, "another key is pinned for this id", None);
+                return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
+            }
+            PinOutcome::Full => {
+                self.error(link_id, ErrorCode::Timeout, "this server knows too many users", None);
+                return self.close(link_id, close_code::POLICY, "too many users");
+            }
+        }
+        let changed = self.local.get(&user).map(|session| session.key != key || session.meta != meta);
+        if let Some(earlier) = self.local.get(&user).map(|session| session.link) {
+            // A proven login replaces the earlier session, which is told why; the user stays online.
+            self.error(earlier, ErrorCode::NameInUse, "replaced by a newer login", None);
+            if let Some(link) = self.links.get_mut(&earlier) {
+                link.state = LinkState::Greeting;
+            }
+            self.close(earlier, close_code::POLICY, "replaced by a newer login");
+        }
+        self.timers.cancel(&Timer::Greeting(link_id));
+        self.timers.cancel(&Timer::Challenge(link_id));
+        if let Some(link) = self.links.get_mut(&link_id) {
+            link.state = LinkState::User(user.clone());
+        }
+        let attested = attestation.as_ref().map(|attestation| attestation.payload.issued_at);
+        let (issued_at, advert) = self.own_advert(&user, &key, &meta, attestation);
+        let session = Session {
+            link: link_id,
+            key: key.clone(),
+            meta,
+            issued_at,
+            attested,
+            bare: !proven,
+            challenge: None,
+            advert,
+        };
+        self.local.insert(user.clone(), session);
+        if proven {
+            let answer = UserLoggedIn {
+                user_id: user.clone(),
+                server_id: Some(self.id.clone()),
+                pubkey: Some(key.into()),
+                privkey_store: None,
+            };
+            self.send(link_id, Recipient::from(&user), &Payload::UserLoggedIn(answer));
+            self.timers
+                .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
+        }
+        self.send_directory(link_id, &user, !proven);
+        self.relocate(&user);
+        if changed != Some(false) {
+            self.tell_added(&user);
+        }
+        self.advertise(&user);
+    }
+
+    /// Makes a fresh advert; its payload is signed once, whoever it goes to.
+    fn own_advert(
+        &mut self,
+        user: &UserId,
+        key: &PublicKey,
+        meta: &Meta,
+        attestation: Option<Attestation>,
+    ) -> (u64, crate::crypto::Unsigned) {
+        let issued_at = self.next_issued_at();
+        let payload = UserAdvertise {
+            user_id: user.clone(),
+            server_id: self.id.clone(),
+            pubkey: Some(key.clone().into()),
+            meta: Some(meta.clone()),
+            issued_at: Some(issued_at),
+            attestation,
+            rotations: Vec::new(),
+            event: None,
+        };
+        let payload = SharedPayload::new(&Payload::UserAdvertise(payload));
+        (issued_at, self.frame(Recipient::Everyone, payload))
+    }
+
+    /// Sends a user's advert to all servers, and to local clients that expect adverts themselves.
+    fn advertise(&mut self, user: &UserId) {
+        let Some(session) = self.local.get(user) else { return };
+        let (advert, own_link) = (session.advert.clone(), session.link);
+        let mut to = self.server_links(&[], None);
+        to.extend(self.bare_user_links().into_iter().filter(|link| *link != own_link));
+        self.send_to(to, advert);
+    }
+
+    /// USER_REMOVE to all servers, and to local clients that expect removals themselves.
+    pub(super) fn advertise_removal(&mut self, user: &UserId) {
+        let issued_at = Some(self.next_issued_at());
+        let (user_id, server_id) = (user.clone(), self.id.clone());
+        let payload = UserRemove { user_id, server_id, issued_at, meta: None, event: None };
+        let mut to = self.server_links(&[], None);
+        to.extend(self.bare_user_links());
+        self.broadcast(to, SharedPayload::new(&Payload::UserRemove(payload)));
+    }
+
+    /// A user's link is gone, and with it the session, at once.
+    pub(super) fn end_session(&mut self, user: &UserId, link: LinkId) {
+        if self.local.get(user).is_none_or(|session| session.link != link) {
+            return;
+        }
+        self.local.remove(user);
+        self.timers.cancel(&Timer::Renew(user.clone()));
+        self.relocate(user);
+        self.advertise_removal(user);
+    }
+
+    /// A session's attestation is to be renewed by a new challenge.
+    pub(super) fn on_renewal_due(&mut self, user: &UserId) {
+        let nonce = self.nonce();
+        let Some(session) = self.local.get_mut(user) else { return };
+        session.challenge = Some(nonce);
+        let link = session.link;
+        self.timers
+            .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
+        self.send_challenge(link, user, nonce);
+    }
+
+    pub(super) fn on_renewal_proof(
+        &mut self,
+        link: LinkId,
+        user: &UserId,
+        frame: &Verified,
+        proof: &LoginProof,
+    ) {
+        let Some(session) = self.local.get_mut(user) else { return };
+        let expected = session.challenge.take() == Some(proof.nonce);
+        let (key, meta) = (session.key.clone(), session.meta.clone());
+        let checked = match expected {
+            true => self.check_login_proof(user, proof),
+            false => Err((ErrorCode::InvalidSig, "the nonce is not the one of the challenge")),
+        };
+        if let Err((code, detail)) = checked {
+            return self.error(link, code, detail, Some(frame.frame().reference()));
+        }
+        let Some(sig) = frame.frame().sig().cloned() else { return };
+        debug_assert!(frame.proven_by(Purpose::Transport, &key), "the rule for users asks for it");
+        let attestation = Attestation { payload: proof.clone(), sig };
+        let (issued_at, advert) = self.own_advert(user, &key, &meta, Some(attestation));
+        if let Some(session) = self.local.get_mut(user) {
+            session.issued_at = issued_at;
+            session.attested = Some(proof.issued_at);
+            session.advert = advert;
+        }
+        self.advertise(user);
+    }
+}

@@ -1,0 +1,587 @@
+//! The server machine: events in, ordered actions out.
+//!
+//! ```text
+//! text ─ Frame::parse ─▶ Server::admit ─▶ Unverified::verify ─▶ Server::handle ─▶ Vec<Action>
+//! ```
+//!
+//! `admit` reads pins and names the checks, the driver runs them wherever it likes, `handle` acts. A
+//! driver calls `handle` with [`Event::Wakeup`] no later than [`Server::poll_timeout`] says. `handle`
+//! cannot fail and does not panic: a bad peer is normal and yields an ERROR, a close, a report.
+
+mod admission;
+mod api;
+mod budget;
+mod deliver;
+mod dialling;
+mod directory;
+mod joining;
+mod limits;
+mod link;
+mod login;
+mod peer;
+mod pins;
+mod presence;
+mod seen;
+mod sync;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+pub use api::{
+    Action, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin, Outgoing, PinRank, Record,
+    Report, ServerRecord, Snapshot, UserRecord,
+};
+pub use limits::{Limits, Timing};
+
+use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
+use crate::wire::{
+    Empty, ErrorCode, ErrorReport, Frame, FrameRef, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
+    ServerId, Timestamp, UserId,
+};
+use crate::{Deadline, Now, close_code};
+use admission::Rule;
+use dialling::Dial;
+use link::{Link, LinkState};
+use peer::Peer;
+use seen::{Seen, SeenKey, frame_key};
+use timers::{Timer, Timers};
+
+/// A SOCP server, without sockets, clock or private key.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    id: ServerId,
+    rng: ChaCha20Rng,
+    now: Now,
+    /// The last `issued_at` that we used.
+    issued_at: u64,
+    timers: Timers,
+    links: BTreeMap<LinkId, Link>,
+    /// Every server we know (§5 `servers`, `server_addrs`).
+    peers: BTreeMap<ServerId, Peer>,
+    /// Every address that we keep linked.
+    dials: BTreeMap<HostPort, Dial>,
+    next_learnt_dial: Duration,
+    /// Every user whose key we know, and where they are (§5 `user_locations`).
+    users: BTreeMap<UserId, User>,
+    /// Sessions here (§5 `local_users`).
+    local: BTreeMap<UserId, Session>,
+    seen: Seen,
+    delivered: Seen,
+    /// Deliveries sent to other servers, so that their ERROR finds the author.
+    in_transit: VecDeque<InTransit>,
+    heartbeat: SharedPayload,
+    out: Vec<Action>,
+}
+
+/// A user: pinned key and best live claim.
+#[derive(Debug, Default)]
+struct User {
+    key: Option<PublicKey>,
+    proven: bool,
+    version: u64,
+    meta: Meta,
+    location: Option<Location>,
+    /// Servers whose tables hold a claim for this user.
+    claimed_by: BTreeSet<ServerId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Location {
+    Local,
+    At(ServerId),
+}
+
+/// A user logged in here.
+#[derive(Debug)]
+struct Session {
+    link: LinkId,
+    key: PublicKey,
+    meta: Meta,
+    issued_at: u64,
+    /// `issued_at` of the user's LOGIN_PROOF, if there was one.
+    attested: Option<u64>,
+    /// Came with a bare USER_HELLO: gets adverts and removals themselves, and lists without pages.
+    bare: bool,
+    /// A renewal challenge that is open.
+    challenge: Option<Nonce>,
+    /// Signed once, sent to whoever needs it.
+    advert: Unsigned,
+}
+
+#[derive(Debug)]
+struct InTransit {
+    recipient: UserId,
+    ts: Timestamp,
+    author: UserId,
+}
+
+/// Deliveries whose failure can still be told to their authors.
+const MAX_IN_TRANSIT: usize = 4096;
+
+/// Sizes of the machine's tables, for operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Open links of all kinds.
+    pub links: usize,
+    /// Users logged in here.
+    pub local_users: usize,
+    /// Users online anywhere, as far as we know.
+    pub online_users: usize,
+    /// Users whose keys are pinned.
+    pub pinned_users: usize,
+    /// Servers we know.
+    pub known_servers: usize,
+    /// Servers with a link that is up.
+    pub linked_servers: usize,
+    /// Entries of both duplicate caches.
+    pub seen_entries: usize,
+}
+
+impl Server {
+    /// A server with the state that survived.
+    pub fn new(config: Config, snapshot: Snapshot, now: Now) -> Self {
+        let timing = &config.timing;
+        let mut server = Self {
+            id: snapshot.own_id.clone().unwrap_or_else(|| config.server_id.clone()),
+            rng: ChaCha20Rng::from_seed(config.seed),
+            now,
+            issued_at: snapshot.issued_at,
+            timers: Timers::default(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            next_learnt_dial: now.instant,
+            users: BTreeMap::new(),
+            local: BTreeMap::new(),
+            seen: Seen::new(config.limits.seen_entries, timing.seen),
+            delivered: Seen::new(config.limits.seen_entries, timing.seen),
+            in_transit: VecDeque::new(),
+            heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
+            out: Vec::new(),
+            config,
+        };
+        server.timers.set(Timer::Heartbeat, now.instant + server.config.timing.heartbeat);
+        server.timers.set(Timer::Presence, now.instant + server.config.timing.presence);
+        server.restore(snapshot);
+        server.start_dialling();
+        server
+    }
+
+    /// Our id.
+    pub fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    /// Sizes of the machine's tables.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            links: self.links.len(),
+            local_users: self.local.len(),
+            online_users: self.users.values().filter(|user| user.location.is_some()).count(),
+            pinned_users: self.users.len(),
+            known_servers: self.peers.len(),
+            linked_servers: self.peers.values().filter(|peer| !peer.links.is_empty()).count(),
+            seen_entries: self.seen.len() + self.delivered.len(),
+        }
+    }
+
+    /// Users with a session here and their links (§5 `local_users`).
+    pub fn local_users(&self) -> impl Iterator<Item = (&UserId, LinkId)> {
+        self.local.iter().map(|(user, session)| (user, session.link))
+    }
+
+    /// Users known to be online and the servers they are at (§5 `user_locations`).
+    pub fn user_locations(&self) -> impl Iterator<Item = (&UserId, &ServerId)> {
+        self.users.iter().filter_map(|(user, entry)| match entry.location.as_ref()? {
+            Location::Local => Some((user, &self.id)),
+            Location::At(server) => Some((user, server)),
+        })
+    }
+
+    /// Servers with a link that is up (§5 `servers`).
+    pub fn linked_servers(&self) -> impl Iterator<Item = (&ServerId, LinkId)> {
+        self.peers.iter().filter_map(|(server, peer)| Some((server, peer.link()?)))
+    }
+
+    /// When to call [`Server::handle`] with [`Event::Wakeup`] at the latest. After a wake-up it is
+    /// strictly later than that event's [`Now`].
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.timers.next()
+    }
+
+    /// Admits, verifies and handles a frame: for embedders and tests without a pool.
+    pub fn receive(&mut self, now: Now, link: LinkId, frame: Frame, verifier: &dyn Verifier) -> Vec<Action> {
+        let checked = match self.admit(link, frame) {
+            Admission::Accept(frame) => Ok(frame),
+            Admission::Verify(frame) => frame.verify(verifier),
+            Admission::Refuse(refusal) => Err(refusal),
+        };
+        match checked {
+            Ok(frame) => self.handle(now, Event::Frame { link, frame }),
+            Err(refusal) => self.handle(now, Event::Refused { link, refusal }),
+        }
+    }
+
+    /// Takes one event and says what follows from it, in order. Deadlines that are due fire first.
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+        // A driver's monotonic clock does not run backwards; if it does, time stands still here.
+        self.now = Now { instant: now.instant.max(self.now.instant), unix_ms: now.unix_ms };
+        while let Some(timer) = self.timers.pop_due(self.now.instant) {
+            self.on_timer(timer);
+        }
+        match event {
+            Event::LinkOpened { link, origin } => self.on_link_opened(link, origin),
+            Event::Frame { link, frame } => self.on_frame(link, frame),
+            Event::Refused { link, refusal } => {
+                self.touch(link);
+                self.on_refused(link, refusal);
+            }
+            Event::LinkAlive { link } => self.touch(link),
+            Event::LinkClosed { link, why: _ } => self.drop_link(link),
+            Event::DialFailed { address, why } => self.on_dial_failed(&address, &why),
+            Event::Wakeup => {}
+            Event::Shutdown => self.on_shutdown(),
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Heartbeat => self.on_heartbeat_due(),
+            Timer::Presence => self.on_presence_due(),
+            Timer::Silence(link) => self.on_silence(link),
+            Timer::Greeting(link) | Timer::Challenge(link) => self.on_greeting_timeout(link),
+            Timer::Welcome(link) => self.on_welcome_overdue(link),
+            Timer::LinkProof(link) => self.on_link_proof_overdue(link),
+            Timer::Settle(server) => self.on_settled(&server),
+            Timer::Unreachable(server) => self.on_unreachable(&server),
+            Timer::Relist(server) => self.on_relisted(&server),
+            Timer::Renew(user) => self.on_renewal_due(&user),
+            Timer::Redial(address) => self.on_redial_due(&address),
+        }
+    }
+
+    fn on_link_opened(&mut self, link: LinkId, origin: LinkOrigin) {
+        let now = self.now.instant;
+        let state = match &origin {
+            LinkOrigin::Accepted => {
+                if self.links.values().filter(|link| link.is_greeting()).count()
+                    >= self.config.limits.greeting_links
+                {
+                    self.out.push(Action::Close {
+                        link,
+                        code: close_code::POLICY,
+                        reason: "too many strangers",
+                    });
+                    return;
+                }
+                self.timers.set(Timer::Greeting(link), now + self.config.timing.greeting);
+                LinkState::Greeting
+            }
+            LinkOrigin::Dialled(address) => match self.join(link, address) {
+                Some(joining) => LinkState::Joining(joining),
+                None => return,
+            },
+        };
+        self.links.insert(link, Link::new(link, origin, state, now, &self.config.limits));
+        self.timers.set(Timer::Silence(link), now + self.config.timing.silence);
+    }
+
+    fn on_frame(&mut self, link_id: LinkId, frame: Verified) {
+        self.touch(link_id);
+        let Some(link) = self.links.get(&link_id) else { return };
+        match self.rule(link, frame.frame()) {
+            Err(refusal) => return self.on_refused(link_id, refusal),
+            Ok(Rule::Repeat) => return,
+            Ok(Rule::Checks(checks)) => {
+                let met =
+                    checks.iter().all(|check| !check.required || frame.proven_by(check.purpose, &check.key));
+                if !met {
+                    // A pin moved while the check ran.
+                    let refusal = Refusal::of(frame.frame(), ErrorCode::InvalidSig, "the key has changed");
+                    return self.on_refused(link_id, refusal);
+                }
+            }
+        }
+        match &link.state {
+            LinkState::Greeting => self.on_greeting_frame(link_id, frame),
+            LinkState::Login(_) => self.on_login_frame(link_id, &frame),
+            LinkState::Joining(_) => self.on_joining_frame(link_id, frame),
+            LinkState::Server(server) => {
+                let server = server.server.clone();
+                self.on_server_frame(link_id, &server, frame);
+            }
+            LinkState::User(user) => {
+                let user = user.clone();
+                self.on_user_frame(link_id, &user, frame);
+            }
+        }
+    }
+
+    fn on_greeting_frame(&mut self, link: LinkId, frame: Verified) {
+        match frame.frame().payload() {
+            Payload::ServerHelloJoin(hello) => self.on_server_hello(link, &frame, hello, true),
+            Payload::ServerHelloLink(hello) => self.on_server_hello(link, &frame, hello, false),
+            Payload::UserHello(hello) => self.on_user_hello(link, &frame, hello),
+            _ => self.close(link, close_code::NORMAL, "closed by peer"),
+        }
+    }
+
+    fn on_server_frame(&mut self, link: LinkId, server: &ServerId, frame: Verified) {
+        if let Some(form) = frame.proof(Purpose::Transport).and_then(|proof| proof.form)
+            && let Some(peer) = self.peers.get_mut(server)
+            && frame.frame().from() == Some(server.id())
+        {
+            peer.form = Some(form);
+        }
+        match frame.frame().payload() {
+            Payload::Heartbeat(_) => {}
+            Payload::LinkProof(proof) => self.on_link_proof(link, server, proof),
+            Payload::ServerWelcome(welcome) => self.learn_from_welcome(server, welcome),
+            Payload::ServerAnnounce(hello) => self.on_announce(link, &frame, hello),
+            Payload::ServerHelloJoin(_) | Payload::ServerHelloLink(_) => {}
+            Payload::UserAdvertise(advert) => {
+                let advert = advert.clone();
+                self.on_user_advertise(link, frame, &advert);
+            }
+            Payload::UserRemove(removal) => self.on_user_remove(link, &frame, removal),
+            Payload::Presence(presence) => self.on_presence(link, &frame, presence),
+            Payload::PresenceRequest(request) => self.on_presence_request(link, &request.server_id),
+            Payload::PresenceList(list) => self.on_presence_list(link, list),
+            Payload::ServerDeliver(message) => self.on_server_deliver(link, &frame, message),
+            Payload::MsgPublicChannel(message) => self.on_relayed_public(link, &frame, message),
+            Payload::Error(error) => self.on_server_error(server, error),
+            Payload::CtrlClose(_) => self.on_server_close(link),
+            // Channel tables act with a later version; the rules let nothing else through.
+            _ => {}
+        }
+    }
+
+    fn on_user_frame(&mut self, link: LinkId, user: &UserId, frame: Verified) {
+        match frame.frame().payload() {
+            Payload::MsgDirect(message) => self.on_msg_direct(link, user, &frame, message),
+            Payload::MsgPublicChannel(message) => self.on_msg_public(link, user, &frame, message),
+            Payload::ListRequest(_) => self.on_list_request(link, user),
+            Payload::PubkeyRequest(request) => self.on_pubkey_request(link, user, &frame, &request.user_id),
+            Payload::LoginProof(proof) => self.on_renewal_proof(link, user, &frame, proof),
+            Payload::CtrlClose(_) => self.close(link, close_code::NORMAL, "closed by peer"),
+            // An ERROR is never answered; the rules let nothing else through.
+            _ => {}
+        }
+    }
+
+    /// Answers a bad frame (decisions §2): an ERROR to users and strangers, a counted drop on server
+    /// links, and a close where the refusal or the number of bad frames asks for one.
+    fn on_refused(&mut self, link_id: LinkId, refusal: Refusal) {
+        let now = self.now.instant;
+        let Some(link) = self.links.get_mut(&link_id) else { return };
+        let within_budget = link.bad_frames.take(now);
+        let answers_error = refusal.reference.as_ref().is_some_and(|reference| &*reference.kind == "ERROR");
+        let from_server = matches!(link.state, LinkState::Server(_) | LinkState::Joining(_));
+        let detail = format!("{link_id:?}: {refusal}").into();
+        self.out.push(Action::Report(Report::Dropped { why: "refused frame", detail }));
+        if !from_server && !answers_error {
+            self.error(link_id, refusal.code, &refusal.detail, refusal.reference);
+        }
+        if let Some(code) = refusal.close {
+            self.close(link_id, code, "refused");
+        } else if !within_budget {
+            self.close(link_id, close_code::POLICY, "too many bad frames");
+        }
+    }
+
+    fn on_heartbeat_due(&mut self) {
+        self.timers.set(Timer::Heartbeat, self.now.instant + self.config.timing.heartbeat);
+        let links: Vec<(LinkId, ServerId)> =
+            self.links.values().filter_map(|link| Some((link.id, link.server()?.server.clone()))).collect();
+        for (link, server) in links {
+            let frame = self.frame(Recipient::from(&server), self.heartbeat.clone());
+            self.send_to(vec![link], frame);
+        }
+        if !self.links.is_empty() {
+            self.out.push(Action::Ping { to: self.links.keys().copied().collect() });
+        }
+    }
+
+    fn on_silence(&mut self, link_id: LinkId) {
+        let Some(link) = self.links.get(&link_id) else { return };
+        let dead_at = link.heard + self.config.timing.silence;
+        if dead_at > self.now.instant {
+            self.timers.set(Timer::Silence(link_id), dead_at);
+        } else {
+            self.close(link_id, close_code::POLICY, "silent for too long");
+        }
+    }
+
+    fn on_greeting_timeout(&mut self, link: LinkId) {
+        if self.links.get(&link).is_some_and(Link::is_greeting) {
+            self.error(link, ErrorCode::Timeout, "said too late who you are", None);
+            self.close(link, close_code::POLICY, "no greeting");
+        }
+    }
+
+    /// Tells everybody that we leave, then closes every link with 1000.
+    fn on_shutdown(&mut self) {
+        let close = SharedPayload::new(&Payload::CtrlClose(Empty {}));
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        let greeted: Vec<LinkId> = self
+            .links
+            .values()
+            .filter(|link| matches!(link.state, LinkState::Server(_) | LinkState::User(_)))
+            .map(|link| link.id)
+            .collect();
+        self.broadcast(greeted, close);
+        for link in &links {
+            self.out.push(Action::Close {
+                link: *link,
+                code: close_code::NORMAL,
+                reason: "server is stopping",
+            });
+        }
+        self.links.clear();
+        self.local.clear();
+        self.timers = Timers::default();
+    }
+
+    fn touch(&mut self, link: LinkId) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.heard = self.now.instant;
+        }
+    }
+
+    /// Closes a link and lets go of what hung on it.
+    fn close(&mut self, link: LinkId, code: u16, reason: &'static str) {
+        if self.links.contains_key(&link) {
+            self.out.push(Action::Close { link, code, reason });
+            self.drop_link(link);
+        }
+    }
+
+    fn drop_link(&mut self, link_id: LinkId) {
+        let Some(link) = self.links.remove(&link_id) else { return };
+        for timer in [Timer::Silence, Timer::Greeting, Timer::Welcome, Timer::LinkProof, Timer::Challenge] {
+            self.timers.cancel(&timer(link_id));
+        }
+        match link.state {
+            LinkState::Greeting | LinkState::Login(_) => {}
+            LinkState::Joining(_) | LinkState::Server(_) => self.on_server_link_closed(link),
+            LinkState::User(user) => self.end_session(&user, link_id),
+        }
+    }
+
+    // Sending.
+
+    fn frame(&self, to: Recipient, payload: SharedPayload) -> Unsigned {
+        Unsigned::new(self.id.id().clone(), to, Timestamp(self.now.unix_ms), payload)
+    }
+
+    fn send(&mut self, link: LinkId, to: Recipient, payload: &Payload) {
+        let frame = self.frame(to, SharedPayload::new(payload));
+        self.send_to(vec![link], frame);
+    }
+
+    /// One signature, one encoding, many links.
+    fn broadcast(&mut self, links: Vec<LinkId>, payload: SharedPayload) {
+        let frame = self.frame(Recipient::Everyone, payload);
+        self.send_to(links, frame);
+    }
+
+    fn send_to(&mut self, to: Vec<LinkId>, frame: Unsigned) {
+        if !to.is_empty() {
+            self.out.push(Action::Send { to, frame: Outgoing::Own(frame) });
+        }
+    }
+
+    fn relay(&mut self, to: Vec<LinkId>, frame: &Frame) {
+        if !to.is_empty() {
+            self.out.push(Action::Send { to, frame: Outgoing::Relay(frame.text().clone()) });
+        }
+    }
+
+    /// Sends an ERROR if the link's budget has one left: each costs a signature.
+    fn error(&mut self, link_id: LinkId, code: ErrorCode, detail: &str, reference: Option<FrameRef>) {
+        let now = self.now.instant;
+        let Some(link) = self.links.get_mut(&link_id) else { return };
+        if !link.errors.take(now) {
+            self.out
+                .push(Action::Report(Report::Dropped { why: "error over budget", detail: detail.into() }));
+            return;
+        }
+        let to = match &link.state {
+            LinkState::User(user) => Recipient::from(user),
+            LinkState::Login(login) => Recipient::from(&login.user),
+            LinkState::Server(server) => Recipient::from(&server.server),
+            LinkState::Greeting | LinkState::Joining(_) => Recipient::Unnamed,
+        };
+        self.send(link_id, to, &Payload::Error(ErrorReport { code, detail: detail.into(), reference }));
+    }
+
+    /// Holds a link back if it asks for more than its rate.
+    fn charge_request(&mut self, link_id: LinkId) {
+        let now = self.now.instant;
+        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.requests.overdraw(now)) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+    }
+
+    /// The links of all local users.
+    fn user_links(&self) -> Vec<LinkId> {
+        self.local.values().map(|session| session.link).collect()
+    }
+
+    /// The links of local users who came with a bare USER_HELLO.
+    fn bare_user_links(&self) -> Vec<LinkId> {
+        self.local.values().filter(|session| session.bare).map(|session| session.link).collect()
+    }
+
+    /// One link to each server, without those named.
+    fn server_links(&self, without: &[&ServerId], came_by: Option<LinkId>) -> Vec<LinkId> {
+        self.peers
+            .iter()
+            .filter(|(server, peer)| {
+                !without.contains(server) && !came_by.is_some_and(|link| peer.links.contains(&link))
+            })
+            .filter_map(|(_, peer)| peer.link())
+            .collect()
+    }
+
+    // Chance and counters.
+
+    fn nonce(&mut self) -> Nonce {
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        Nonce(bytes)
+    }
+
+    /// A duration drawn evenly from half of `around` to all of it.
+    fn jitter(&mut self, around: Duration) -> Duration {
+        let half = around / 2;
+        half + half.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX))
+    }
+
+    /// The next value of the counter behind `issued_at` (decisions §3), made durable with this batch.
+    fn next_issued_at(&mut self) -> u64 {
+        self.issued_at = self.now.unix_ms.max(self.issued_at.saturating_add(1));
+        self.out.push(Action::Persist(Record::IssuedAt(self.issued_at)));
+        self.issued_at
+    }
+
+    fn remember(&mut self, frame: &Frame) -> SeenKey {
+        let key = frame_key(frame);
+        self.seen.insert(key, self.now.instant);
+        key
+    }
+
+    fn report(&mut self, report: Report) {
+        self.out.push(Action::Report(report));
+    }
+
+    fn dropped(&mut self, why: &'static str, detail: impl Into<Box<str>>) {
+        self.report(Report::Dropped { why, detail: detail.into() });
+    }
+}

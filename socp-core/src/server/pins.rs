@@ -1,0 +1,182 @@
+//! Pins: which key belongs to which id, of servers and of users (decisions §2, §4).
+
+use std::time::Duration;
+
+use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
+use super::budget::Budget;
+use super::peer::{Peer, PresenceTable};
+use super::{Server, User};
+use crate::wire::{HostPort, Meta, PublicKey, ServerId, UserId};
+
+/// What became of a key that was seen for an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PinOutcome {
+    /// It is the pinned key.
+    Same,
+    /// It is pinned from now on; nothing was before.
+    First,
+    /// It replaced another key that ranked lower.
+    Replaced,
+    /// Another key is pinned and stays.
+    Conflict,
+    /// There is no room for another pin.
+    Full,
+}
+
+impl Server {
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        for record in snapshot.servers.into_iter().take(self.config.limits.servers) {
+            if record.key != self.config.key {
+                self.peers.insert(
+                    record.server_id.clone(),
+                    new_peer(record, self.now.instant, &self.config.limits),
+                );
+            }
+        }
+        for record in snapshot.users.into_iter().take(self.config.limits.pinned_users) {
+            let UserRecord { user_id, key, proven, meta, version } = record;
+            self.users.insert(user_id, User { key: Some(key), proven, meta, version, ..User::default() });
+        }
+    }
+
+    /// Pins a server's key at a rank, or raises the rank of the same key.
+    pub(super) fn pin_server(
+        &mut self,
+        server: &ServerId,
+        key: &PublicKey,
+        rank: PinRank,
+        address: Option<HostPort>,
+    ) -> PinOutcome {
+        // The operator's word for a key holds under whatever id it comes.
+        let rank = match self.config.bootstrap.iter().any(|introducer| introducer.key == *key) {
+            true => PinRank::Bootstrap,
+            false => rank,
+        };
+        let Some(peer) = self.peers.get_mut(server) else {
+            if self.peers.len() >= self.config.limits.servers {
+                self.dropped("too many servers", server.to_string());
+                return PinOutcome::Full;
+            }
+            let record = ServerRecord {
+                server_id: server.clone(),
+                key: key.clone(),
+                rank,
+                native: false,
+                address,
+                matched: 0,
+            };
+            let peer = new_peer(record, self.now.instant, &self.config.limits);
+            self.peers.insert(server.clone(), peer);
+            self.persist_server(server);
+            return PinOutcome::First;
+        };
+        let before = peer.record.clone();
+        let outcome = if peer.record.key == *key {
+            peer.record.rank = peer.record.rank.max(rank);
+            // A stranger's own claim moves no address that is known.
+            if address.is_some() && (rank >= PinRank::Introduced || peer.record.address.is_none()) {
+                peer.record.address = address;
+            }
+            PinOutcome::Same
+        } else if rank > peer.record.rank
+            || (server.derives_from(key) && !server.derives_from(&peer.record.key))
+        {
+            peer.record =
+                ServerRecord { key: key.clone(), rank, address, native: false, matched: 0, ..before.clone() };
+            peer.form = None;
+            PinOutcome::Replaced
+        } else {
+            PinOutcome::Conflict
+        };
+        if peer.record != before {
+            self.persist_server(server);
+        }
+        match outcome {
+            PinOutcome::Replaced => {
+                self.forget_claims_of(server);
+                self.report(Report::KeyConflict { subject: server.as_str().into() });
+            }
+            PinOutcome::Conflict => self.report(Report::KeyConflict { subject: server.as_str().into() }),
+            PinOutcome::Same | PinOutcome::First | PinOutcome::Full => {}
+        }
+        outcome
+    }
+
+    /// From now on this server is believed only with `nonce` and `issued_at`.
+    pub(super) fn mark_native(&mut self, server: &ServerId) {
+        if let Some(peer) = self.peers.get_mut(server)
+            && !peer.record.native
+        {
+            peer.record.native = true;
+            self.persist_server(server);
+        }
+    }
+
+    pub(super) fn is_native(&self, server: &ServerId) -> bool {
+        self.peers.get(server).is_some_and(|peer| peer.record.native)
+    }
+
+    pub(super) fn persist_server(&mut self, server: &ServerId) {
+        if let Some(peer) = self.peers.get(server) {
+            self.out.push(super::Action::Persist(Record::Server(peer.record.clone())));
+        }
+    }
+
+    /// Pins a user's key: the key from which the id derives beats any other, else the first stays.
+    pub(super) fn pin_user(
+        &mut self,
+        user: &UserId,
+        key: &PublicKey,
+        proven: bool,
+        meta: &Meta,
+    ) -> PinOutcome {
+        let outcome = self.judge_user_key(user, key);
+        match outcome {
+            PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
+            PinOutcome::Conflict | PinOutcome::Full => return outcome,
+        }
+        let entry = self.users.entry(user.clone()).or_default();
+        let changed = entry.key.as_ref() != Some(key) || entry.meta != *meta || (proven && !entry.proven);
+        entry.proven = proven || (entry.proven && outcome == PinOutcome::Same);
+        entry.key = Some(key.clone());
+        entry.meta = meta.clone();
+        if changed {
+            entry.version += 1;
+            let record = UserRecord {
+                user_id: user.clone(),
+                key: key.clone(),
+                proven: entry.proven,
+                meta: meta.clone(),
+                version: entry.version,
+            };
+            self.out.push(super::Action::Persist(Record::User(record)));
+        }
+        outcome
+    }
+
+    /// What [`Server::pin_user`] would say, without doing it.
+    pub(super) fn judge_user_key(&self, user: &UserId, key: &PublicKey) -> PinOutcome {
+        match self.users.get(user).map(|entry| entry.key.as_ref()) {
+            Some(Some(pinned)) if pinned == key => PinOutcome::Same,
+            Some(Some(pinned)) if user.derives_from(key) && !user.derives_from(pinned) => {
+                PinOutcome::Replaced
+            }
+            Some(Some(_)) => PinOutcome::Conflict,
+            Some(None) => PinOutcome::First,
+            None if self.users.len() >= self.config.limits.pinned_users => PinOutcome::Full,
+            None => PinOutcome::First,
+        }
+    }
+}
+
+fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
+    Peer {
+        record,
+        form: None,
+        links: Vec::new(),
+        alive_until: Duration::ZERO,
+        via: None,
+        table: PresenceTable::default(),
+        new_users: Budget::new(limits.new_users_per_second, f64::from(limits.new_users_per_second), now),
+    }
+}

@@ -1,0 +1,462 @@
+//! Who is online where (§8.2, decisions §5): adverts and removals of other servers, the claims that
+//! follow from them, and what local clients are told.
+
+use std::cmp::Reverse;
+
+use super::api::{Action, LinkId, Report};
+use super::link::Link;
+use super::peer::Claim;
+use super::pins::PinOutcome;
+use super::timers::Timer;
+use super::{Location, Server};
+use crate::close_code;
+use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::wire::{
+    DirectoryEntry, ErrorCode, Frame, KeyField, Meta, Payload, PublicKey, ServerId, ServerWelcome, Timestamp,
+    UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
+};
+
+/// How news from an origin compares with what is known (decisions §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    /// Newer than anything known.
+    Newer,
+    /// The same once more.
+    Repeat,
+    /// Older than the last match: counts only if the origin's list names it.
+    NeedsList,
+    /// Older than what is known.
+    Stale,
+}
+
+impl Server {
+    /// USER_ADVERTISE: verify (done) → store the key → claim → tell all local clients → relay to all
+    /// servers but the sender and the origin. What changes nothing is neither told nor relayed.
+    pub(super) fn on_user_advertise(&mut self, link_id: LinkId, frame: Verified, advert: &UserAdvertise) {
+        let origin = advert.server_id.clone();
+        if !self.is_gossip_of(link_id, frame.frame(), &origin, advert.issued_at) {
+            return;
+        }
+        if advert.event.is_some() || (advert.meta.is_none() && advert.issued_at.is_some()) {
+            return self.dropped("not an advert", advert.user_id.to_string());
+        }
+        if advert.meta.as_ref().is_some_and(|meta| meta.as_str().len() > self.config.limits.meta_bytes) {
+            return self.dropped("meta is too long", advert.user_id.to_string());
+        }
+        if self.config.strict_ids && !advert.user_id.id().is_uuid_v4() {
+            return self.dropped("user_id is not a UUID v4", advert.user_id.to_string());
+        }
+        if origin == self.id {
+            return self.on_own_advert(&advert.user_id, advert.issued_at);
+        }
+        let claim = self.claim_of(&frame, advert);
+        match self.freshness(&origin, &advert.user_id, &claim) {
+            Freshness::Newer => self.accept_advert(link_id, frame.frame(), advert, claim),
+            Freshness::Repeat => self.confirm(&origin, &advert.user_id),
+            Freshness::NeedsList => self.hold_for_list(&origin, frame),
+            Freshness::Stale => self.dropped("stale advert", format!("{origin}: {}", advert.user_id)),
+        }
+    }
+
+    /// An advert that waited for its origin's list, now that the list names it.
+    pub(super) fn on_listed_advert(&mut self, link_id: LinkId, frame: &Verified) {
+        let Payload::UserAdvertise(advert) = frame.frame().payload() else { return };
+        let claim = self.claim_of(frame, advert);
+        self.accept_advert(link_id, frame.frame(), advert, claim);
+    }
+
+    fn accept_advert(&mut self, link_id: LinkId, frame: &Frame, advert: &UserAdvertise, claim: Claim) {
+        if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim) {
+            self.remember(frame);
+            self.pass_on(link_id, &advert.server_id, frame);
+        }
+    }
+
+    fn claim_of(&self, frame: &Verified, advert: &UserAdvertise) -> Claim {
+        Claim {
+            issued_at: advert.issued_at,
+            ts: frame.frame().ts().unwrap_or_default().0,
+            attested: self.attested(frame, advert),
+            key: advert.key_field().and_then(|field| field.key().ok().cloned()),
+            meta: advert.meta.clone().unwrap_or_default(),
+            accepted: false,
+            text: Some(frame.frame().text().clone()),
+            payload_hash: super::seen::payload_hash(frame.frame()),
+            confirmed: true,
+        }
+    }
+
+    /// USER_REMOVE: only if the claim still is that server's, which keeping one table per origin ensures.
+    pub(super) fn on_user_remove(&mut self, link_id: LinkId, frame: &Verified, removal: &UserRemove) {
+        let (origin, user) = (&removal.server_id, &removal.user_id);
+        if !self.is_gossip_of(link_id, frame.frame(), origin, removal.issued_at) {
+            return;
+        }
+        if removal.event.is_some() || removal.meta.is_some() {
+            return self.dropped("not a removal", user.to_string());
+        }
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        let table = &mut peer.table;
+        if let Some(issued_at) = removal.issued_at {
+            let known = table.claims.get(user).and_then(|claim| claim.issued_at);
+            let newest = known.max(table.removed.get(user).copied()).unwrap_or_default();
+            if issued_at <= newest.max(if known.is_some() { 0 } else { peer.record.matched }) {
+                return self.dropped("stale removal", format!("{origin}: {user}"));
+            }
+            if table.removed.len() < self.config.limits.users_per_origin {
+                table.removed.insert(user.clone(), issued_at);
+            }
+            table.newest = table.newest.max(issued_at);
+        } else if !table.claims.contains_key(user) {
+            return;
+        }
+        self.heard_of(origin, link_id);
+        let frame = frame.frame();
+        self.remember(frame);
+        self.drop_claim(origin, user);
+        let bare = self.bare_user_links();
+        self.relay(bare, frame);
+        self.pass_on(link_id, origin, frame);
+    }
+
+    /// Whether a frame speaks for the server it names, and on a link where that may be believed.
+    fn is_gossip_of(
+        &mut self,
+        link_id: LinkId,
+        frame: &Frame,
+        origin: &ServerId,
+        issued_at: Option<u64>,
+    ) -> bool {
+        let by_origin = frame.from() == Some(origin.id());
+        let link = self.links.get(&link_id).and_then(Link::server);
+        let up = link.is_some_and(|link| link.up);
+        let direct = link.is_some_and(|link| link.server == *origin);
+        // Without `issued_at` nothing orders it: only on its origin's own link, and never from natives.
+        let ordered = issued_at.is_some() || (direct && !self.is_native(origin));
+        if by_origin && up && issued_at.is_some() && *origin != self.id {
+            self.mark_native(origin);
+        }
+        if !(by_origin && up && ordered) {
+            self.dropped("gossip not believed", format!("{origin}: {}", frame.kind()));
+        }
+        by_origin && up && ordered
+    }
+
+    /// A claim in our own name that we do not hold: a newer removal settles it everywhere.
+    fn on_own_advert(&mut self, user: &UserId, issued_at: Option<u64>) {
+        let ours = self.local.get(user).map(|session| session.issued_at);
+        if ours.is_none() && issued_at.is_some() {
+            self.issued_at = self.issued_at.max(issued_at.unwrap_or_default());
+            self.advertise_removal(user);
+        }
+    }
+
+    fn attested(&self, frame: &Verified, advert: &UserAdvertise) -> Option<u64> {
+        let key = advert.key_field()?;
+        let attestation = advert.attestation.as_ref()?;
+        let holds = frame.proven_by(Purpose::Attestation, key.key().ok()?);
+        (holds && self.is_current(attestation.payload.issued_at)).then_some(attestation.payload.issued_at)
+    }
+
+    /// Whether a login proof of that time still counts (decisions §4).
+    pub(super) fn is_current(&self, issued_at: u64) -> bool {
+        let timing = &self.config.timing;
+        let age = timing.attestation.as_millis() as u64;
+        let ahead = timing.attestation_ahead.as_millis() as u64;
+        let now = self.now.unix_ms;
+        issued_at <= now.saturating_add(ahead) && issued_at.saturating_add(age) >= now
+    }
+
+    fn freshness(&self, origin: &ServerId, user: &UserId, news: &Claim) -> Freshness {
+        let Some(peer) = self.peers.get(origin) else { return Freshness::Stale };
+        let known = peer.table.claims.get(user);
+        let Some(issued_at) = news.issued_at else {
+            return match known {
+                Some(known) if known.payload_hash == news.payload_hash => Freshness::Repeat,
+                Some(known) if known.ts > news.ts => Freshness::Stale,
+                Some(_) | None => Freshness::Newer,
+            };
+        };
+        if let Some(known) = known {
+            let known_at = known.issued_at.unwrap_or_default();
+            return match issued_at.cmp(&known_at) {
+                std::cmp::Ordering::Greater => Freshness::Newer,
+                std::cmp::Ordering::Equal if known.payload_hash == news.payload_hash => Freshness::Repeat,
+                std::cmp::Ordering::Equal | std::cmp::Ordering::Less => Freshness::Stale,
+            };
+        }
+        if peer.table.removed.get(user).is_some_and(|removed| *removed >= issued_at) {
+            Freshness::Stale
+        } else if issued_at > peer.record.matched {
+            Freshness::Newer
+        } else if peer.table.request.is_some() {
+            Freshness::NeedsList
+        } else {
+            Freshness::Stale
+        }
+    }
+
+    /// Stores a claim, pins its key, and tells whoever must know. False if there is no room.
+    fn take_claim(&mut self, link_id: LinkId, origin: &ServerId, user: &UserId, mut claim: Claim) -> bool {
+        let Some(peer) = self.peers.get_mut(origin) else { return false };
+        let is_new = !peer.table.claims.contains_key(user);
+        if is_new && peer.table.claims.len() >= self.config.limits.users_per_origin {
+            self.dropped("too many users of one server", format!("{origin}: {user}"));
+            return false;
+        }
+        if is_new && let Some(until) = peer.new_users.overdraw(self.now.instant) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+        let before = self.users.get(user).and_then(|entry| entry.key.clone());
+        let outcome =
+            claim.key.clone().map(|key| self.pin_user(user, &key, claim.attested.is_some(), &claim.meta));
+        claim.accepted = match outcome {
+            Some(PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced) => true,
+            // No key in the advert: routable if we know the user's key from elsewhere.
+            None => before.is_some(),
+            Some(PinOutcome::Conflict | PinOutcome::Full) => false,
+        };
+        if outcome == Some(PinOutcome::Conflict) {
+            self.tell_conflict(user, claim.key.as_ref(), origin);
+        }
+        let text = claim.text.clone();
+        let issued_at = claim.issued_at.unwrap_or_default();
+        if let Some(peer) = self.peers.get_mut(origin) {
+            peer.table.newest = peer.table.newest.max(issued_at);
+            peer.table.removed.remove(user);
+            peer.table.claims.insert(user.clone(), claim);
+        }
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.claimed_by.insert(origin.clone());
+        }
+        self.heard_of(origin, link_id);
+        let moved = self.relocate(user);
+        if !moved && outcome == Some(PinOutcome::Replaced) {
+            self.tell_added(user);
+        }
+        if let Some(text) = text.filter(|_| moved) {
+            let bare = self.bare_user_links();
+            if !bare.is_empty() {
+                self.out.push(Action::Send { to: bare, frame: super::Outgoing::Relay(text) });
+            }
+        }
+        true
+    }
+
+    fn confirm(&mut self, origin: &ServerId, user: &UserId) {
+        if let Some(claim) = self.peers.get_mut(origin).and_then(|peer| peer.table.claims.get_mut(user)) {
+            claim.confirmed = true;
+        }
+    }
+
+    fn hold_for_list(&mut self, origin: &ServerId, frame: Verified) {
+        let max = self.config.limits.users_per_origin;
+        if let Some(request) = self.peers.get_mut(origin).and_then(|peer| peer.table.request.as_mut())
+            && request.waiting.len() < max
+        {
+            request.waiting.push(frame);
+        }
+    }
+
+    /// WELCOME.clients count as adverts of the welcoming server, if it is not native (decisions §5).
+    pub(super) fn take_welcomed_clients(
+        &mut self,
+        link_id: LinkId,
+        server: &ServerId,
+        ts: Option<Timestamp>,
+        welcome: &ServerWelcome,
+    ) {
+        for entry in welcome.clients.iter().filter(|entry| entry.server_id.is_none()) {
+            let Some(user) = &entry.user_id else { continue };
+            let key = entry.pubkey.as_ref().and_then(|field| field.key().ok().cloned());
+            let claim = Claim {
+                issued_at: None,
+                ts: ts.unwrap_or_default().0,
+                attested: None,
+                key,
+                meta: Meta::empty(),
+                accepted: false,
+                text: None,
+                payload_hash: [0; 32],
+                confirmed: true,
+            };
+            let known = self.peers.get(server).is_some_and(|peer| peer.table.claims.contains_key(user));
+            match known {
+                true => self.confirm(server, user),
+                false => {
+                    self.take_claim(link_id, server, user, claim);
+                }
+            }
+        }
+    }
+
+    /// News of an origin: without a link to it, this is its sign of life.
+    pub(super) fn heard_of(&mut self, origin: &ServerId, link_id: LinkId) {
+        let until = self.now.instant + self.config.timing.presence_lost;
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        peer.via = Some(link_id);
+        if peer.links.is_empty() {
+            let was_reachable = peer.is_reachable(self.now.instant);
+            peer.alive_until = peer.alive_until.max(until);
+            self.timers.set(Timer::Unreachable(origin.clone()), peer.alive_until);
+            if !was_reachable {
+                self.relocate_users_of(origin);
+            }
+        }
+    }
+
+    /// Relays gossip with its own text to every server but the sender and the origin.
+    pub(super) fn pass_on(&mut self, link_id: LinkId, origin: &ServerId, frame: &Frame) {
+        let sender = self.links.get(&link_id).and_then(Link::server).map(|link| link.server.clone());
+        let without: Vec<&ServerId> = sender.iter().chain([origin]).collect();
+        let to = self.server_links(&without, Some(link_id));
+        self.relay(to, frame);
+    }
+
+    pub(super) fn drop_claim(&mut self, origin: &ServerId, user: &UserId) {
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        if peer.table.claims.remove(user).is_some() {
+            if let Some(entry) = self.users.get_mut(user) {
+                entry.claimed_by.remove(origin);
+            }
+            self.relocate(user);
+        }
+    }
+
+    /// Whether `server` says that `user` is there.
+    pub(super) fn is_claimed_by(&self, user: &UserId, server: &ServerId) -> bool {
+        self.users.get(user).is_some_and(|entry| entry.claimed_by.contains(server))
+    }
+
+    pub(super) fn forget_claims_of(&mut self, server: &ServerId) {
+        let Some(peer) = self.peers.get_mut(server) else { return };
+        let users: Vec<UserId> = std::mem::take(&mut peer.table).claims.into_keys().collect();
+        for user in users {
+            if let Some(entry) = self.users.get_mut(&user) {
+                entry.claimed_by.remove(server);
+            }
+            self.relocate(&user);
+        }
+    }
+
+    pub(super) fn relocate_users_of(&mut self, server: &ServerId) {
+        let users: Vec<UserId> = self
+            .peers
+            .get(server)
+            .map(|peer| peer.table.claims.keys().cloned().collect())
+            .unwrap_or_default();
+        for user in users {
+            self.relocate(&user);
+        }
+    }
+
+    /// A user's location is the best live claim (decisions §5). True if it changed.
+    pub(super) fn relocate(&mut self, user: &UserId) -> bool {
+        let Some(entry) = self.users.get(user) else { return false };
+        let best = self.best_claim(user);
+        if best == entry.location {
+            return false;
+        }
+        let before = entry.location.clone();
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.location = best.clone();
+        }
+        if before == Some(Location::Local) && best.is_some() {
+            // A better attested claim elsewhere ends our session.
+            self.end_moved_session(user);
+        }
+        match best {
+            Some(Location::At(server)) => {
+                self.tell_added(user);
+                self.report(Report::UserOnline { user: user.clone(), server });
+            }
+            Some(Location::Local) => {
+                let server = self.id.clone();
+                self.report(Report::UserOnline { user: user.clone(), server });
+            }
+            None => {
+                let payload = UserRemoved { user_id: user.clone(), event: Some("removed".into()) };
+                let to = self.user_links();
+                self.broadcast(to, SharedPayload::new(&Payload::UserRemoved(payload)));
+                self.report(Report::UserOffline { user: user.clone() });
+            }
+        }
+        true
+    }
+
+    fn best_claim(&self, user: &UserId) -> Option<Location> {
+        let entry = self.users.get(user)?;
+        let remote = entry
+            .claimed_by
+            .iter()
+            .filter_map(|server| {
+                let peer = self.peers.get(server).filter(|peer| peer.is_reachable(self.now.instant))?;
+                let claim = peer.table.claims.get(user).filter(|claim| claim.accepted)?;
+                Some((claim.attested, claim.order(), Reverse(server)))
+            })
+            .max();
+        let local = self.local.get(user).map(|session| (session.attested, session.issued_at));
+        match (local, remote) {
+            (Some(_), None) => Some(Location::Local),
+            // An unattested claim never beats our own session; a better attested one does.
+            (Some((attested, _)), Some((theirs, _, _))) if theirs.is_none() || theirs <= attested => {
+                Some(Location::Local)
+            }
+            (_, Some((_, _, Reverse(server)))) => Some(Location::At(server.clone())),
+            (None, None) => None,
+        }
+    }
+
+    /// USER_ADDED to every local client but the user: one signature, one encoding.
+    pub(super) fn tell_added(&mut self, user: &UserId) {
+        let Some(entry) = self.users.get(user) else { return };
+        let (Some(key), Some(location)) = (&entry.key, &entry.location) else { return };
+        let payload = DirectoryEntry {
+            event: Some("added".into()),
+            ..self.directory_entry(user, key, location, &entry.meta)
+        };
+        let to =
+            self.local.iter().filter(|(other, _)| *other != user).map(|(_, session)| session.link).collect();
+        self.broadcast(to, SharedPayload::new(&Payload::UserAdded(payload)));
+    }
+
+    pub(super) fn directory_entry(
+        &self,
+        user: &UserId,
+        key: &PublicKey,
+        location: &Location,
+        meta: &Meta,
+    ) -> DirectoryEntry {
+        let (server_id, online_local) = match location {
+            Location::Local => (self.id.clone(), true),
+            Location::At(server) => (server.clone(), false),
+        };
+        DirectoryEntry {
+            user_id: user.clone(),
+            pubkey: Some(key.clone().into()),
+            server_id: Some(server_id),
+            online_local: Some(online_local),
+            meta: Some(meta.clone()),
+            event: None,
+        }
+    }
+
+    /// Clients that know the user are told of a key that was refused (decisions §4).
+    pub(super) fn tell_conflict(&mut self, user: &UserId, key: Option<&PublicKey>, server: &ServerId) {
+        self.report(Report::KeyConflict { subject: user.as_str().into() });
+        let Some(key) = key else { return };
+        let payload = UserKeyConflict {
+            user_id: user.clone(),
+            pubkey: KeyField::from(key.clone()),
+            server_id: server.clone(),
+        };
+        let to = self.user_links();
+        self.broadcast(to, SharedPayload::new(&Payload::UserKeyConflict(payload)));
+    }
+
+    fn end_moved_session(&mut self, user: &UserId) {
+        let Some(link) = self.local.get(user).map(|session| session.link) else { return };
+        self.error(link, ErrorCode::NameInUse, "moved", None);
+        self.close(link, close_code::POLICY, "moved to another server");
+    }
+}

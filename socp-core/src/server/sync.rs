@@ -1,0 +1,265 @@
+//! Directories that heal (decisions §5): natives compare digests and ask for what differs; standard
+//! servers get our adverts when their link comes up and are given time to send theirs.
+
+use super::Server;
+use super::api::{Action, LinkId, Outgoing};
+use super::link::Link;
+use super::peer::{Request, StoredPresence, digest_of};
+use super::timers::Timer;
+use crate::crypto::{SharedPayload, Unsigned, Verified};
+use crate::wire::{
+    Binary, Payload, Presence, PresenceList, PresenceRequest, Recipient, ServerId, UserId, WireText,
+};
+
+impl Server {
+    /// What a link that has come up exchanges first.
+    pub(super) fn start_sync(&mut self, link: LinkId, server: &ServerId, native: bool, first: bool) {
+        if native {
+            let presence = self.own_presence();
+            return self.broadcast(vec![link], presence);
+        }
+        // Fresh `ts`, signature reused.
+        let adverts: Vec<SharedPayload> =
+            self.local.values().map(|session| session.advert.payload().clone()).collect();
+        for advert in adverts {
+            self.broadcast(vec![link], advert);
+        }
+        if first {
+            if let Some(peer) = self.peers.get_mut(server) {
+                peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
+            }
+            self.timers.set(Timer::Relist(server.clone()), self.now.instant + self.config.timing.relist);
+        }
+    }
+
+    /// A standard server has had time to list its users; who was known before and is not listed is gone,
+    /// if it listed anybody: those that never list keep theirs until a removal or a failed delivery.
+    pub(super) fn on_relisted(&mut self, server: &ServerId) {
+        let Some(peer) = self.peers.get(server) else { return };
+        let lists = peer.table.claims.values().any(|claim| claim.confirmed);
+        let unconfirmed = peer.table.claims.iter().filter(|(_, claim)| !claim.confirmed);
+        let gone: Vec<UserId> = unconfirmed.filter(|_| lists).map(|(user, _)| user.clone()).collect();
+        for user in gone {
+            self.drop_claim(server, &user);
+        }
+    }
+
+    pub(super) fn on_presence_due(&mut self) {
+        self.timers.set(Timer::Presence, self.now.instant + self.config.timing.presence);
+        let to = self.native_links(&[]);
+        if !to.is_empty() {
+            let presence = self.own_presence();
+            self.broadcast(to, presence);
+        }
+    }
+
+    fn own_presence(&mut self) -> SharedPayload {
+        let issued_at = self.next_issued_at();
+        let digest = digest_of(self.local.iter().map(|(user, session)| (user, session.issued_at)));
+        SharedPayload::new(&Payload::Presence(Presence {
+            server_id: self.id.clone(),
+            issued_at,
+            count: self.local.len() as u64,
+            digest: Binary::new(digest),
+        }))
+    }
+
+    /// One proven link to each native server, without those named.
+    fn native_links(&self, without: &[&ServerId]) -> Vec<LinkId> {
+        self.peers
+            .iter()
+            .filter(|(server, peer)| peer.record.native && !without.contains(server))
+            .filter_map(|(_, peer)| peer.link())
+            .collect()
+    }
+
+    /// PRESENCE ✚: what an origin's table must amount to. Not newer than the last: ignored.
+    pub(super) fn on_presence(&mut self, link_id: LinkId, frame: &Verified, presence: &Presence) {
+        let origin = &presence.server_id;
+        let Some((sender, direct)) = self
+            .links
+            .get(&link_id)
+            .and_then(Link::server)
+            .and_then(|link| link.up.then(|| (link.server.clone(), link.server == *origin)))
+        else {
+            return;
+        };
+        if frame.frame().from() != Some(origin.id()) || *origin == self.id {
+            return;
+        }
+        let Ok(digest) = <[u8; 32]>::try_from(presence.digest.bytes()) else { return };
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        let before = peer.table.presence.as_ref().map(|presence| (presence.issued_at, presence.via));
+        if before.is_some_and(|(issued_at, _)| presence.issued_at <= issued_at) {
+            return;
+        }
+        let text: WireText = frame.frame().text().clone();
+        let fresh_link = direct && before.is_none_or(|(_, via)| via != link_id);
+        peer.table.presence =
+            Some(StoredPresence { issued_at: presence.issued_at, digest, text, via: link_id });
+        self.mark_native(origin);
+        self.heard_of(origin, link_id);
+        self.remember(frame.frame());
+        let to = self.native_links(&[origin, &sender]);
+        self.relay(to, frame.frame());
+        if !self.settle_if_equal(origin) {
+            // A difference may be gossip in flight; not on a link that has just come up, straight from
+            // the origin: whatever that link is to bring comes after this.
+            let patience =
+                if fresh_link { std::time::Duration::ZERO } else { self.config.timing.presence_settle };
+            match patience.is_zero() {
+                true => self.request_presence(origin),
+                false => self.timers.set(Timer::Settle(origin.clone()), self.now.instant + patience),
+            }
+        }
+    }
+
+    /// Notes that our table equals the origin's; an older advert is stale from now on.
+    fn settle_if_equal(&mut self, origin: &ServerId) -> bool {
+        let Some(peer) = self.peers.get_mut(origin) else { return false };
+        let equal = peer.table.matches_presence();
+        let Some(issued_at) =
+            peer.table.presence.as_ref().map(|presence| presence.issued_at).filter(|_| equal)
+        else {
+            return false;
+        };
+        peer.table.request = None;
+        peer.table.removed.retain(|_, removed| *removed > issued_at);
+        self.timers.cancel(&Timer::Settle(origin.clone()));
+        if let Some(peer) = self.peers.get_mut(origin).filter(|peer| peer.record.matched < issued_at) {
+            peer.record.matched = issued_at;
+            self.persist_server(origin);
+        }
+        true
+    }
+
+    /// Gossip has had its time: who still differs, and has seen nothing newer, asks.
+    pub(super) fn on_settled(&mut self, origin: &ServerId) {
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        let announced = peer.table.presence.as_ref().map_or(0, |presence| presence.issued_at);
+        // A request that came to nothing is over; the next PRESENCE starts again.
+        let asked = peer.table.request.take().is_some();
+        if !asked && peer.table.newest <= announced && !self.settle_if_equal(origin) {
+            self.request_presence(origin);
+        }
+    }
+
+    /// PRESENCE_REQUEST ✚ to the neighbour that brought the PRESENCE.
+    fn request_presence(&mut self, origin: &ServerId) {
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        let Some(link) = peer.table.presence.as_ref().map(|presence| presence.via) else { return };
+        let Some(neighbour) = self.links.get(&link).and_then(Link::server).map(|link| link.server.clone())
+        else {
+            return;
+        };
+        peer.table.request = Some(Request { link, waiting: Vec::new(), list: Vec::new(), next_page: 1 });
+        let request = PresenceRequest { server_id: origin.clone() };
+        self.send(link, Recipient::from(&neighbour), &Payload::PresenceRequest(request));
+        // Should the answer never come, the request is forgotten.
+        self.timers.set(Timer::Settle(origin.clone()), self.now.instant + self.config.timing.presence);
+    }
+
+    /// The origin answers in one batch: a fresh PRESENCE, the adverts, the list. A neighbour answers only
+    /// while its table gives the digest of the PRESENCE that it has.
+    pub(super) fn on_presence_request(&mut self, link_id: LinkId, origin: &ServerId) {
+        self.charge_request(link_id);
+        let link = self.links.get(&link_id).and_then(Link::server).filter(|link| link.up);
+        let Some(asker) = link.map(|link| link.server.clone()) else { return };
+        if *origin == self.id {
+            let presence = self.own_presence();
+            let issued_at = self.issued_at;
+            self.broadcast(vec![link_id], presence);
+            let adverts: Vec<Unsigned> = self.local.values().map(|session| session.advert.clone()).collect();
+            for advert in adverts {
+                self.send_to(vec![link_id], advert);
+            }
+            let users = self.local.iter().map(|(user, session)| (user.clone(), session.issued_at)).collect();
+            return self.send_presence_list(link_id, &asker, origin, issued_at, users);
+        }
+        let Some(peer) = self.peers.get(origin).filter(|peer| peer.table.matches_presence()) else { return };
+        let Some(presence) = &peer.table.presence else { return };
+        let issued_at = presence.issued_at;
+        let adverts = peer.table.claims.values().filter_map(|claim| claim.text.clone());
+        let texts: Vec<WireText> = std::iter::once(presence.text.clone()).chain(adverts).collect();
+        let users =
+            peer.table.claims.iter().filter_map(|(user, claim)| Some((user.clone(), claim.issued_at?)));
+        let users = users.collect();
+        for text in texts {
+            self.out.push(Action::Send { to: vec![link_id], frame: Outgoing::Relay(text) });
+        }
+        self.send_presence_list(link_id, &asker, origin, issued_at, users);
+    }
+
+    fn send_presence_list(
+        &mut self,
+        link: LinkId,
+        asker: &ServerId,
+        origin: &ServerId,
+        issued_at: u64,
+        users: Vec<(UserId, u64)>,
+    ) {
+        let size = |(user, _): &(UserId, u64)| 32 + 6 * user.as_str().len();
+        let pages = super::directory::pages(users, self.config.limits.frame_out_bytes, size);
+        let count = pages.len() as u32;
+        for (index, users) in pages.into_iter().enumerate() {
+            let page = index as u32 + 1;
+            let list = PresenceList { server_id: origin.clone(), issued_at, users, page, pages: count };
+            self.send(link, Recipient::from(asker), &Payload::PresenceList(list));
+        }
+    }
+
+    /// PRESENCE_LIST ✚: believed if it gives the digest of the PRESENCE it names. Then who waited for it
+    /// is taken in, and who is missing from it and not newer is gone.
+    pub(super) fn on_presence_list(&mut self, link_id: LinkId, list: &PresenceList) {
+        let origin = &list.server_id;
+        let max = self.config.limits.users_per_origin;
+        let Some(table) = self.peers.get_mut(origin).map(|peer| &mut peer.table) else { return };
+        let Some(presence) = table.presence.as_ref().filter(|presence| presence.issued_at == list.issued_at)
+        else {
+            return;
+        };
+        let digest = presence.digest;
+        let Some(request) = table.request.as_mut().filter(|request| request.link == link_id) else { return };
+        if list.page != request.next_page || request.list.len() + list.users.len() > max {
+            table.request = None;
+            return;
+        }
+        request.next_page += 1;
+        request.list.extend(list.users.iter().cloned());
+        if list.page < list.pages {
+            return;
+        }
+        let Some(request) = table.request.take() else { return };
+        let mut listed = request.list;
+        listed.sort_unstable();
+        if digest_of(listed.iter().map(|(user, issued_at)| (user, *issued_at))) != digest {
+            return self.dropped("presence list does not give the digest", origin.to_string());
+        }
+        let is_listed = |user: &UserId, at: u64| {
+            listed.binary_search_by(|(id, issued)| (id, *issued).cmp(&(user, at))).is_ok()
+        };
+        let gone: Vec<UserId> = table
+            .claims
+            .iter()
+            .filter(|(user, claim)| {
+                claim.issued_at.is_some_and(|at| at <= list.issued_at && !is_listed(user, at))
+            })
+            .map(|(user, _)| user.clone())
+            .collect();
+        for user in gone {
+            self.drop_claim(origin, &user);
+        }
+        for frame in request.waiting {
+            let named = match frame.frame().payload() {
+                Payload::UserAdvertise(advert) => {
+                    advert.issued_at.is_some_and(|issued_at| is_listed(&advert.user_id, issued_at))
+                }
+                _ => false,
+            };
+            if named {
+                self.on_listed_advert(link_id, &frame);
+            }
+        }
+        self.settle_if_equal(origin);
+    }
+}

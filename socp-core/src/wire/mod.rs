@@ -1,0 +1,18 @@
+//! The wire format: envelope, typed payloads, canonical JSON, ids and keys (§2–§9).
+
+mod base64;
+mod canonical;
+mod frame;
+mod ids;
+mod keys;
+mod payload;
+mod value;
+
+pub use self::base64::{Base64Error, Binary, decode as decode_base64, encode as encode_base64};
+pub(crate) use canonical::string_literal;
+pub use canonical::{CanonicalError, ascii_form, canonicalise};
+pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
+pub use ids::{HostPort, HostPortError, Id, IdError, MAX_ID_BYTES, Recipient, ServerId, UserId};
+pub use keys::{KeyError, KeyField, KeyId, PublicKey, SPKI_BYTES};
+pub use payload::*;
+pub use value::{ErrorCode, Meta, Nonce, Timestamp};

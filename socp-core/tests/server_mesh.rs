@@ -1,0 +1,228 @@
+//! Servers among themselves: the scenario of the project, and order that must not matter.
+
+mod support;
+
+use socp_core::server::Report;
+use socp_core::wire::*;
+use support::{End, World, address};
+
+#[test]
+fn three_servers_become_a_full_mesh_of_one_link_a_pair() {
+    let world = World::started(3);
+    for node in 0..3 {
+        assert_eq!(world.linked(node), 2, "server {node}");
+        assert_eq!(world.nodes[node].machine.counts().links, 2, "server {node}");
+    }
+}
+
+#[test]
+fn users_on_two_servers_see_and_reach_each_other_the_moment_they_log_in() {
+    let mut world = World::started(3);
+    let bob = world.login(1, "bob", 2);
+    let alice = world.login(0, "alice", 1);
+    // No time has passed since the logins, and nobody asked for anything.
+    assert_eq!(world.presence_seen(bob), ["+alice"]);
+    assert_eq!(world.presence_seen(alice), ["+bob"]);
+    let (alice_id, bob_id) = (world.users[alice].id.clone(), world.users[bob].id.clone());
+    world.tell(bob, &alice_id, "hello across servers!");
+    world.tell(alice, &bob_id, "hello back");
+    assert_eq!(world.messages(alice), [(bob_id.clone(), "hello across servers!".to_owned())]);
+    assert_eq!(world.messages(bob), [(alice_id, "hello back".to_owned())]);
+    world.log_out(bob);
+    assert_eq!(world.presence_seen(alice), ["+bob", &format!("-{bob}")]);
+    assert_eq!(world.online(2).len(), 1);
+}
+
+#[test]
+fn a_late_server_knows_who_is_online_and_is_known() {
+    let mut world = World::with_servers(3);
+    world.start(0);
+    world.start(1);
+    world.advance(3_000);
+    let alice = world.login(0, "alice", 1);
+    world.login(1, "bob", 2);
+    world.advance(60_000);
+    world.start(2);
+    world.advance(1_000);
+    let carol = world.login(2, "carol", 3);
+    let mut seen = world.presence_seen(carol);
+    seen.sort();
+    assert_eq!(seen, ["+alice", "+bob"]);
+    assert_eq!(world.presence_seen(alice), ["+bob", "+carol"]);
+}
+
+#[test]
+fn servers_that_start_in_any_order_with_users_first_converge() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
+        let mut world = World::with_servers(3);
+        let mut users = Vec::new();
+        for node in order {
+            world.start(node);
+            users.push(world.login(node, &format!("user{node}"), 10 + node as u64));
+        }
+        world.advance(5_000);
+        for node in 0..3 {
+            assert_eq!(world.online(node).len(), 3, "server {node}, order {order:?}");
+        }
+        for user in users {
+            let mut seen = world.presence_seen(user);
+            seen.sort();
+            seen.dedup();
+            assert_eq!(seen.len(), 2, "user {user} saw {seen:?}, order {order:?}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_server_comes_back_and_everyones_directory_heals() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    world.advance(1_000);
+    world.kill(1);
+    // Within the grace nobody is told; a message meets TIMEOUT.
+    world.advance(10_000);
+    assert_eq!(world.presence_seen(alice), ["+bob"]);
+    let bob_id = world.users[bob].id.clone();
+    world.tell(alice, &bob_id, "are you there?");
+    assert_eq!(world.errors(alice)[0].0, "TIMEOUT");
+    // Then its users are gone.
+    world.advance(60_000);
+    assert_eq!(world.presence_seen(alice), ["+bob", &format!("-{bob}")]);
+    world.start(1);
+    world.advance(61_000);
+    assert_eq!(world.linked(1), 2);
+    let bob_again = world.login(1, "bob", 2);
+    assert_eq!(world.presence_seen(bob_again), ["+alice"]);
+    assert_eq!(world.presence_seen(alice).last().map(String::as_str), Some("+bob"));
+    let alice_id = world.users[alice].id.clone();
+    world.tell(bob_again, &alice_id, "I am back");
+    assert_eq!(world.messages(alice).last().map(|(_, text)| text.as_str()), Some("I am back"));
+}
+
+#[test]
+fn a_server_that_restarts_at_once_without_its_users_does_not_leave_ghosts() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    world.kill(1);
+    world.start(1);
+    world.advance(8_000);
+    assert_eq!(world.presence_seen(alice), ["+bob", &format!("-{bob}")]);
+    assert_eq!(world.online(0), [world.users[alice].id.clone()]);
+    assert_eq!(world.online(1), [world.users[alice].id.clone()]);
+}
+
+#[test]
+fn a_cut_link_heals_within_its_grace_and_nobody_notices() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    for _ in 0..3 {
+        world.cut(0, 1);
+        world.advance(5_000);
+        assert_eq!(world.linked(0), 2);
+    }
+    assert_eq!(world.presence_seen(alice), ["+bob"]);
+    assert_eq!(
+        world.presence_seen(bob),
+        Vec::<String>::new().into_iter().chain(["+alice".to_owned()]).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn gossip_that_was_lost_is_asked_for() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    world.lose = Some(|text| text.contains("USER_ADVERTISE"));
+    world.login(1, "bob", 2);
+    world.lose = None;
+    assert_eq!(world.presence_seen(alice), Vec::<String>::new());
+    // The next PRESENCE tells the digest; two seconds later the difference is asked for.
+    world.advance(65_000);
+    assert_eq!(world.presence_seen(alice), ["+bob"]);
+    world.lose = Some(|text| text.contains("USER_REMOVE"));
+    world.log_out(1);
+    world.lose = None;
+    world.advance(65_000);
+    assert_eq!(world.presence_seen(alice), ["+bob", "-1"]);
+}
+
+#[test]
+fn an_advert_never_goes_back_to_its_sender_or_origin() {
+    let mut world = World::started(4);
+    world.traffic.clear();
+    world.login(0, "alice", 1);
+    let origin = world.id(0);
+    let adverts: Vec<_> =
+        world.traffic.iter().filter(|(_, _, text)| text.as_str().contains("USER_ADVERTISE")).collect();
+    assert!(adverts.iter().all(|(_, to, _)| !matches!(to, End::Server(0, _))), "back to the origin");
+    // 3 from the origin; each of 3 receivers relays at most once to each of the other 2.
+    assert!((3..=9).contains(&adverts.len()), "{} adverts", adverts.len());
+    assert!(adverts.iter().all(|(_, _, text)| text.as_str().contains(origin.as_str())));
+}
+
+#[test]
+fn servers_learn_of_each_other_from_one_introducer() {
+    let mut world = World::with_servers(4);
+    for node in 1..4 {
+        world.nodes[node].config.bootstrap.truncate(1);
+    }
+    world.nodes[0].config.bootstrap.clear();
+    for node in 0..4 {
+        world.start(node);
+    }
+    world.advance(20_000);
+    for node in 0..4 {
+        assert_eq!(world.linked(node), 3, "server {node}");
+    }
+}
+
+#[test]
+fn an_introducer_gives_another_id_if_it_is_in_use_under_another_key() {
+    let mut world = World::with_servers(2);
+    let taken: ServerId = "srv".parse().expect("an id");
+    for node in 0..2 {
+        world.nodes[node].config.server_id = taken.clone();
+    }
+    world.start(0);
+    world.start(1);
+    world.advance(5_000);
+    assert_eq!(world.linked(0), 1);
+    assert_eq!(world.linked(1), 1);
+    let ids = [world.id(0), world.id(1)];
+    assert_ne!(ids[0], ids[1]);
+    let assigned = ids.iter().find(|id| **id != taken).expect("one was assigned");
+    assert!(assigned.id().is_uuid_v4());
+    let node = ids.iter().position(|id| id == assigned).expect("there");
+    assert_eq!(world.nodes[node].snapshot.own_id.as_ref(), Some(assigned), "survives a restart");
+}
+
+#[test]
+fn a_server_that_says_goodbye_takes_its_users_along_at_once() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    world.handle(1, socp_core::server::Event::Shutdown);
+    world.nodes[1].alive = false;
+    world.run();
+    assert_eq!(world.presence_seen(alice), ["+bob", &format!("-{bob}")]);
+    assert!(!world.users[bob].online);
+}
+
+#[test]
+fn a_link_proof_for_another_address_is_refused() {
+    for (advertised, links) in [(9_000, 1), (9_500, 0)] {
+        let mut world = World::with_servers(2);
+        // Server 0 is dialled at 9000; where it insists on another address, the dialler may be relaying.
+        world.nodes[0].config.address = Some(address(advertised));
+        world.nodes[0].config.address_is_binding = true;
+        world.nodes[0].config.bootstrap.clear();
+        world.start(0);
+        world.start(1);
+        world.advance(3_000);
+        assert_eq!(world.linked(1), links, "advertised {advertised}");
+        let refused = |report: &Report| matches!(report, Report::Dropped { why, .. } if *why == "link proof does not hold");
+        assert_eq!(world.nodes[0].reports.iter().any(refused), links == 0);
+    }
+}
