@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use socp_core::Now;
 use socp_core::client::{self, Client, Command, MessageKind, Notice};
-use socp_core::crypto::Signer;
 use socp_core::crypto::aws_lc::{PrivateKey, Provider};
 use socp_core::server::{self, LinkId, LinkOrigin, Outgoing, Server};
 use socp_core::wire::{Frame, HostPort, Id, Meta, UserId};

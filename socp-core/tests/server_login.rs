@@ -206,6 +206,63 @@ fn a_hundred_bad_frames_in_a_minute_close_the_link_and_errors_have_a_budget() {
 }
 
 #[test]
+fn strangers_who_fill_the_table_of_servers_keep_nobody_out() {
+    let mut world = World::with_servers(2);
+    world.nodes[0].config.limits.servers = 3;
+    world.start(0);
+    for stranger in 0..10 {
+        let user = world.connect(0, 500 + stranger);
+        let signer = support::FakeSigner::new(key(500 + stranger));
+        let hello = ServerHello {
+            host: "192.0.2.1".into(),
+            port: Some(1),
+            pubkey: signer.key.clone().into(),
+            nonce: None,
+            ext: Vec::new(),
+        };
+        let id = Id::derived_from(&signer.key);
+        let to = Recipient::Named("127.0.0.1:9000".into());
+        let join = signed(&id, to, START_MS, &Payload::ServerHelloJoin(hello), &signer);
+        world.user_sends_text(user, join.text().clone());
+        world.run();
+        world.log_out(user);
+        world.advance(200_000);
+    }
+    world.start(1);
+    world.advance(5_000);
+    assert_eq!(world.linked(1), 1);
+    assert!(world.nodes[0].snapshot.servers.len() <= 3, "forgotten on disk, too");
+}
+
+#[test]
+fn a_user_who_floods_is_held_back_and_loses_nothing() {
+    let mut world = World::started(1);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(0, "bob", 2);
+    let (to, link) = (world.users[bob].id.clone(), world.users[alice].link);
+    let mut paused = None;
+    for number in 0..250 {
+        let author = &world.users[alice];
+        let message =
+            support::message(&author.id, &to, &number.to_string(), Timestamp(START_MS), &author.signer);
+        let to = Recipient::from(&to);
+        let frame = signed(author.id.id(), to, START_MS, &Payload::MsgDirect(message), &author.signer);
+        let actions = world.receive(0, link, frame);
+        let until = actions.iter().find_map(|action| match action {
+            socp_core::server::Action::Pause { link: held, until } => (*held == link).then_some(*until),
+            _ => None,
+        });
+        paused = paused.max(until);
+        assert!(
+            actions.iter().any(|action| matches!(action, socp_core::server::Action::Send { .. })),
+            "{number}"
+        );
+    }
+    // 50 over the burst of 200, at 100 a second.
+    assert_eq!(paused, Some(support::now(world.ms + 500).instant));
+}
+
+#[test]
 fn messages_to_nobody_fail_with_a_reference_and_a_vanished_recipient_is_told() {
     let mut world = World::started(2);
     let alice = world.login(0, "alice", 1);

@@ -51,6 +51,10 @@ impl Config {
 /// [`Event::LinkClosed`] nothing of that link is reported any more but [`Event::Written`], for drafts that
 /// still got out; before a `LinkClosed` all of them are, so that no message is sent twice.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event is handed over once; a box per frame would cost more"
+)]
 pub enum Event {
     /// The dialled socket is open.
     LinkOpened,

@@ -181,6 +181,8 @@ pub enum Record {
     IssuedAt(u64),
     /// A known server: insert or replace by id.
     Server(ServerRecord),
+    /// A stranger whose place another server takes: delete by id, if it is there.
+    ForgetServer(ServerId),
     /// A known user: insert or replace by id (§15, `users`).
     User(UserRecord),
 }

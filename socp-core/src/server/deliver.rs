@@ -22,6 +22,7 @@ enum Route {
 impl Server {
     /// MSG_DIRECT: routed first, its content signature is the recipient's business (decisions §6).
     pub(super) fn on_msg_direct(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
+        self.charge_message(link);
         let frame = frame.frame();
         let Some(recipient) = recipient_of(frame, message) else {
             let detail = "no recipient: neither payload.to nor to names a user";

@@ -35,6 +35,11 @@ pub struct Limits {
     pub local_users: usize,
     /// Entries of each duplicate cache (§10): 65,536 hashes of 32 bytes.
     pub seen_entries: usize,
+    /// Direct messages a second that a user may send, each of which costs us a signature; more pauses the
+    /// link. Two cores sign about a thousand.
+    pub messages_per_second: u32,
+    /// Direct messages at once.
+    pub message_burst: u32,
     /// LIST_REQUEST, PUBKEY_REQUEST and PRESENCE_REQUEST a second per link; more pauses the link.
     pub requests_per_second: u32,
 }
@@ -57,6 +62,8 @@ impl Default for Limits {
             greeting_links: 1024,
             local_users: 10_000,
             seen_entries: 65_536,
+            messages_per_second: 100,
+            message_burst: 200,
             requests_per_second: 20,
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) bad_frames: Budget,
     /// ERRORs, which cost us a signature each.
     pub(super) errors: Budget,
+    /// Messages that cost us a signature each; overdrawn, the link is paused.
+    pub(super) messages: Budget,
     /// Requests that cost us work; overdrawn, the link is paused.
     pub(super) requests: Budget,
 }
@@ -96,6 +98,7 @@ impl Link {
                 now,
             ),
             errors: Budget::new(limits.error_burst, f64::from(limits.errors_per_second), now),
+            messages: Budget::new(limits.message_burst, f64::from(limits.messages_per_second), now),
             requests: Budget::new(limits.requests_per_second, f64::from(limits.requests_per_second), now),
         }
     }

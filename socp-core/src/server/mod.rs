@@ -529,6 +529,14 @@ impl Server {
         }
     }
 
+    /// Holds a link back if it sends more messages than its rate.
+    fn charge_message(&mut self, link_id: LinkId) {
+        let now = self.now.instant;
+        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.messages.overdraw(now)) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+    }
+
     /// The links of all local users.
     fn user_links(&self) -> Vec<LinkId> {
         self.local.values().map(|session| session.link).collect()

@@ -53,7 +53,7 @@ impl Server {
             false => rank,
         };
         let Some(peer) = self.peers.get_mut(server) else {
-            if self.peers.len() >= self.config.limits.servers {
+            if self.peers.len() >= self.config.limits.servers && !self.forget_a_stranger() {
                 self.dropped("too many servers", server.to_string());
                 return PinOutcome::Full;
             }
@@ -100,6 +100,23 @@ impl Server {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Full => {}
         }
         outcome
+    }
+
+    /// Makes room for a server: whoever merely claimed an id once, and is not here, goes first. So strangers
+    /// who fill the table keep nobody out.
+    fn forget_a_stranger(&mut self) -> bool {
+        let now = self.now.instant;
+        let stranger = self.peers.iter().find(|(server, peer)| {
+            let linking =
+                self.links.values().filter_map(|link| link.server()).any(|link| link.server == **server);
+            let worth_keeping = peer.record.rank > PinRank::Claimed || peer.record.native;
+            !worth_keeping && !linking && !peer.is_reachable(now)
+        });
+        let Some(stranger) = stranger.map(|(server, _)| server.clone()) else { return false };
+        self.forget_claims_of(&stranger);
+        self.peers.remove(&stranger);
+        self.out.push(super::Action::Persist(Record::ForgetServer(stranger)));
+        true
     }
 
     /// From now on this server is believed only with `nonce` and `issued_at`.

@@ -47,7 +47,7 @@ impl Server {
             return self.dropped("user_id is not a UUID v4", advert.user_id.to_string());
         }
         if origin == self.id {
-            return self.on_own_advert(&advert.user_id, advert.issued_at);
+            return self.on_own_advert(link_id, &advert.user_id, advert.issued_at);
         }
         let claim = self.claim_of(&frame, advert);
         match self.freshness(&origin, &advert.user_id, &claim) {
@@ -143,12 +143,12 @@ impl Server {
     }
 
     /// A claim in our own name that we do not hold: a newer removal settles it everywhere.
-    fn on_own_advert(&mut self, user: &UserId, issued_at: Option<u64>) {
-        let ours = self.local.get(user).map(|session| session.issued_at);
-        if ours.is_none() && issued_at.is_some() {
-            self.issued_at = self.issued_at.max(issued_at.unwrap_or_default());
-            self.advertise_removal(user);
-        }
+    fn on_own_advert(&mut self, link_id: LinkId, user: &UserId, issued_at: Option<u64>) {
+        let Some(issued_at) = issued_at.filter(|_| !self.local.contains_key(user)) else { return };
+        // A removal is signed and goes to everybody: whoever replays our adverts is slowed down.
+        self.charge_request(link_id);
+        self.issued_at = self.issued_at.max(issued_at);
+        self.advertise_removal(user);
     }
 
     fn attested(&self, frame: &Verified, advert: &UserAdvertise) -> Option<u64> {

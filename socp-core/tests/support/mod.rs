@@ -454,6 +454,8 @@ impl World {
     pub fn run(&mut self) {
         let mut budget = 2_000_000;
         loop {
+            budget -= 1;
+            assert!(budget > 0, "the network does not come to rest");
             let Some((to, item)) = self.queue.pop_front() else {
                 let due = (0..self.nodes.len()).find(|node| {
                     self.nodes[*node].alive && self.deadline(*node).is_some_and(|at| at <= self.ms)
@@ -464,8 +466,6 @@ impl World {
                 }
                 continue;
             };
-            budget -= 1;
-            assert!(budget > 0, "the network does not come to rest");
             match (to, item) {
                 (End::Server(node, link), Item::Text(text)) => {
                     if !self.nodes[node].alive {
@@ -500,7 +500,7 @@ impl World {
 
     fn deadline(&self, node: usize) -> Option<u64> {
         let at = self.nodes[node].machine.poll_timeout()?.at;
-        Some(at.as_micros().div_ceil(1_000) as u64)
+        Some(at.as_nanos().div_ceil(1_000_000) as u64)
     }
 
     /// Lets time pass, waking every server at its deadlines.
@@ -610,6 +610,7 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
             snapshot.servers.retain(|other| other.server_id != record.server_id);
             snapshot.servers.push(record);
         }
+        Record::ForgetServer(id) => snapshot.servers.retain(|other| other.server_id != id),
         Record::User(record) => {
             snapshot.users.retain(|other| other.user_id != record.user_id);
             snapshot.users.push(record);
