@@ -1,0 +1,64 @@
+//! How a client is set up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use socp_core::client::{Limits, Record, Timing};
+use socp_core::crypto::aws_lc::PrivateKey;
+use socp_core::wire::{HostPort, Meta, UserId};
+
+use crate::LinkLimits;
+use crate::pool::Pool;
+use crate::store::{MemoryStore, Store};
+
+/// Everything that makes a client what it is; [`ClientConfig::new`] has defaults for all but the server's
+/// address and the key.
+pub struct ClientConfig {
+    /// The server. The login proof names it as it stands here (decisions §4).
+    pub address: HostPort,
+    /// Our key.
+    pub key: Arc<PrivateKey>,
+    /// Our id; the key's own (decisions §4) unless given.
+    pub user_id: Option<UserId>,
+    /// What others see of us (§15.1).
+    pub meta: Meta,
+    /// The program, as USER_HELLO names it, if it is another one.
+    pub program: Option<Box<str>>,
+    /// Where pins and shown messages are kept; in memory unless replaced.
+    pub store: Box<dyn Store<Record>>,
+    /// Threads for private-key work, shared with others if given.
+    pub pool: Option<Arc<Pool>>,
+    /// The machine's bounds.
+    pub limits: Limits,
+    /// The machine's intervals and timeouts.
+    pub timing: Timing,
+    /// Bounds and timeouts of the link; `frame_in_bytes` is taken from `limits`.
+    pub link: LinkLimits,
+}
+
+impl ClientConfig {
+    /// A configuration with defaults for everything but the server's address and the key.
+    pub fn new(address: HostPort, key: Arc<PrivateKey>) -> Self {
+        Self {
+            address,
+            key,
+            user_id: None,
+            meta: Meta::empty(),
+            program: None,
+            store: Box::new(MemoryStore::default()),
+            pool: None,
+            limits: Limits::default(),
+            timing: Timing::default(),
+            link: LinkLimits::default(),
+        }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("address", &self.address)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,374 @@
+//! Notices as lines: plain ones for people and scripts, and one JSON object each for programs.
+
+use serde::Serialize;
+use socp_core::client::{Doubt, KnownUser, MessageKind, Notice, SentTo, escape_label, escape_text};
+use socp_core::wire::{ErrorCode, UserId};
+
+/// A notice as lines of text, without line ends; none if it is not for people. `me` is our own id. What others wrote is
+/// escaped: every element is one line.
+pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
+    match notice {
+        Notice::Ready { server_id, proven } => {
+            let doubt = if *proven { "" } else { " (this server proves nothing)" };
+            let (me, server) = (escape_label(me.as_str()), escape_label(server_id.as_str()));
+            vec![format!("[ready] you are {me} on server {server}{doubt}")]
+        }
+        Notice::Reconnected => vec!["[reconnected]".into()],
+        Notice::Disconnected { reason } => vec![format!("[disconnected] {reason}; trying again")],
+        Notice::LoginRefused { code, detail, retrying } => {
+            vec![error(code, detail), format!("[login refused] {}", advice(code, *retrying))]
+        }
+        Notice::Replaced { detail } => {
+            let why = "[replaced] this user has logged in elsewhere, so this session is over";
+            vec![error(&ErrorCode::NameInUse, detail), why.into()]
+        }
+        Notice::ServerChanged { was, now } => {
+            let (was_id, now_id) =
+                (escape_label(was.server_id.as_str()), escape_label(now.server_id.as_str()));
+            vec![
+                format!("[SERVER CHANGED] another server answers at {}: nothing was sent to it", was.address),
+                format!("[SERVER CHANGED] was {was_id} with key {}", was.key.id().fingerprint()),
+                format!("[SERVER CHANGED] is  {now_id} with key {}", now.key.id().fingerprint()),
+                "[SERVER CHANGED] ask its operator which of both is right before you connect again".into(),
+            ]
+        }
+        Notice::UserAdded { label, .. } => {
+            vec![format!("[user added] {label} is now available for messaging")]
+        }
+        Notice::UserRemoved { label, .. } => vec![format!("[user removed] {label} is no longer available")],
+        Notice::KeyChanged { label, was, now, .. } => vec![
+            format!("[KEY CHANGED] {label} has proven another key than before"),
+            format!("[KEY CHANGED] was {}", was.fingerprint()),
+            format!("[KEY CHANGED] is  {}", now.fingerprint()),
+        ],
+        Notice::KeyConflict { label, pinned, seen, .. } => {
+            let fingerprint = |key: &Option<socp_core::wire::KeyId>| match key {
+                Some(key) => key.fingerprint(),
+                None => "unknown".into(),
+            };
+            vec![
+                format!(
+                    "[KEY CONFLICT] somebody uses the name of {label} with another key; it is not trusted"
+                ),
+                format!("[KEY CONFLICT] trusted {}", fingerprint(pinned)),
+                format!("[KEY CONFLICT] refused {}", fingerprint(seen)),
+            ]
+        }
+        Notice::Message { kind, label, text, verified, .. } => {
+            let kind = match kind {
+                MessageKind::Direct => "dm",
+                MessageKind::Public => "public",
+            };
+            let doubt = verified.err().map(|doubt| format!(" (not verified: {doubt})")).unwrap_or_default();
+            vec![format!("[{kind}] {label}: {}{doubt}", escape_text(text.as_str()))]
+        }
+        Notice::Sent { to: SentTo::User { label, .. }, .. } => vec![format!("[sent] to {label}")],
+        Notice::Sent { to: SentTo::Everyone { recipients, failed }, .. } => {
+            let rest = if *failed > 0 { format!(", not to {failed}") } else { String::new() };
+            vec![format!("[sent] to all: {recipients}{rest}")]
+        }
+        Notice::Failed { code, detail, .. } => vec![error(code, detail)],
+        Notice::List { users, .. } => {
+            let mut lines = vec![format!("[list] {} online", users.len())];
+            lines.extend(users.iter().map(|user| listed(user, me)));
+            lines
+        }
+        Notice::Dropped { .. } | Notice::Stopped => Vec::new(),
+    }
+}
+
+/// A notice as one JSON object on one line, without a line end; `None` if there is no event for it. `me` is our own id.
+/// Texts of messages are as they were written, labels escaped as everywhere.
+pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
+    let event = match notice {
+        Notice::Ready { server_id, proven } => {
+            Event::Ready { user_id: me.as_str(), server_id: server_id.as_str(), proven: *proven }
+        }
+        Notice::Reconnected => Event::Reconnected,
+        Notice::Disconnected { reason } => Event::Disconnected { reason },
+        Notice::LoginRefused { code, detail, retrying } => Event::Error {
+            code: code.as_str(),
+            detail,
+            reference: None,
+            advice: Some(advice(code, *retrying)),
+            retrying: Some(*retrying),
+        },
+        Notice::Replaced { detail } => Event::Error {
+            code: ErrorCode::NameInUse.as_str(),
+            detail,
+            reference: None,
+            advice: None,
+            retrying: Some(false),
+        },
+        Notice::ServerChanged { was, now } => Event::ServerChanged {
+            address: was.address.to_string(),
+            was: Server { server_id: was.server_id.as_str(), key: was.key.id().to_string() },
+            now: Server { server_id: now.server_id.as_str(), key: now.key.id().to_string() },
+        },
+        Notice::UserAdded { user_id, label } => Event::UserAdded { user_id: user_id.as_str(), label },
+        Notice::UserRemoved { user_id, label } => Event::UserRemoved { user_id: user_id.as_str(), label },
+        Notice::KeyChanged { user_id, label, was, now } => {
+            let (was, now) = (was.to_string(), now.to_string());
+            Event::KeyChanged { user_id: user_id.as_str(), label, was, now }
+        }
+        Notice::KeyConflict { user_id, label, pinned, seen } => Event::KeyConflict {
+            user_id: user_id.as_str(),
+            label,
+            pinned: pinned.map(|key| key.to_string()),
+            seen: seen.map(|key| key.to_string()),
+        },
+        Notice::Message { kind, from, label, text, verified, ts } => {
+            let message = Message {
+                from: from.as_str(),
+                label,
+                text: text.as_str(),
+                verified: verified.is_ok(),
+                reason: verified.err(),
+                ts: ts.0,
+            };
+            match kind {
+                MessageKind::Direct => Event::Dm(message),
+                MessageKind::Public => Event::Public(message),
+            }
+        }
+        Notice::Sent { reference, to: SentTo::User { user_id, label } } => {
+            Event::Sent { to: label, user_id: user_id.as_str(), reference: *reference }
+        }
+        Notice::Sent { reference, to: SentTo::Everyone { recipients, failed } } => {
+            Event::SentToAll { to: "*", recipients: *recipients, failed: *failed, reference: *reference }
+        }
+        Notice::Failed { reference, code, detail } => {
+            Event::Error { code: code.as_str(), detail, reference: *reference, advice: None, retrying: None }
+        }
+        Notice::List { reference, users } => {
+            Event::List { users: users.iter().map(User::from).collect(), reference: *reference }
+        }
+        Notice::Dropped { .. } | Notice::Stopped => return None,
+    };
+    // It holds nothing but texts, numbers and lists of them.
+    serde_json::to_string(&event).ok()
+}
+
+/// `[error] CODE detail`. The code may be one that a peer made up.
+fn error(code: &ErrorCode, detail: &str) -> String {
+    format!("[error] {} {detail}", escape_label(code.as_str()))
+}
+
+/// What to do about a refused login.
+fn advice(code: &ErrorCode, retrying: bool) -> &'static str {
+    match code {
+        ErrorCode::NameInUse if retrying => {
+            "this user is online there with another program; end that session, this one tries again meanwhile"
+        }
+        ErrorCode::BadKey => {
+            "the server knows this user by another key: import that key, or choose another user id"
+        }
+        _ if retrying => "trying again",
+        _ => "the server's operator may know more",
+    }
+}
+
+fn listed(user: &KnownUser, me: &UserId) -> String {
+    let place = match &user.server_id {
+        Some(_) if user.online_local => " on this server".into(),
+        Some(server) => format!(" on server {}", escape_label(server.as_str())),
+        None => String::new(),
+    };
+    let you = if user.user_id == *me { " (you)" } else { "" };
+    format!("[list] {} {}{place}{you}", user.label, escape_label(user.user_id.as_str()))
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Ready {
+        user_id: &'a str,
+        server_id: &'a str,
+        proven: bool,
+    },
+    Reconnected,
+    Disconnected {
+        reason: &'a str,
+    },
+    ServerChanged {
+        address: String,
+        was: Server<'a>,
+        now: Server<'a>,
+    },
+    UserAdded {
+        user_id: &'a str,
+        label: &'a str,
+    },
+    UserRemoved {
+        user_id: &'a str,
+        label: &'a str,
+    },
+    KeyChanged {
+        user_id: &'a str,
+        label: &'a str,
+        was: String,
+        now: String,
+    },
+    KeyConflict {
+        user_id: &'a str,
+        label: &'a str,
+        pinned: Option<String>,
+        seen: Option<String>,
+    },
+    Dm(Message<'a>),
+    Public(Message<'a>),
+    Sent {
+        to: &'a str,
+        user_id: &'a str,
+        #[serde(rename = "ref")]
+        reference: u64,
+    },
+    #[serde(rename = "sent")]
+    SentToAll {
+        to: &'a str,
+        recipients: usize,
+        failed: usize,
+        #[serde(rename = "ref")]
+        reference: u64,
+    },
+    Error {
+        code: &'a str,
+        detail: &'a str,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retrying: Option<bool>,
+    },
+    List {
+        users: Vec<User<'a>>,
+        #[serde(rename = "ref")]
+        reference: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    server_id: &'a str,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    from: &'a str,
+    label: &'a str,
+    text: &'a str,
+    verified: bool,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    reason: Option<Doubt>,
+    ts: u64,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    user_id: &'a str,
+    label: &'a str,
+    server_id: Option<&'a str>,
+    online_local: bool,
+    key: String,
+}
+
+impl<'a> From<&'a KnownUser> for User<'a> {
+    fn from(user: &'a KnownUser) -> Self {
+        let KnownUser { user_id, label, server_id, online_local, key } = user;
+        Self {
+            user_id: user_id.as_str(),
+            label,
+            server_id: server_id.as_ref().map(|server| server.as_str()),
+            online_local: *online_local,
+            key: key.to_string(),
+        }
+    }
+}
+
+fn in_words<S: serde::Serializer>(doubt: &Option<Doubt>, serializer: S) -> Result<S::Ok, S::Error> {
+    match doubt {
+        Some(doubt) => serializer.collect_str(doubt),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socp_core::wire::Timestamp;
+
+    use super::*;
+
+    fn message(kind: MessageKind, text: &str, verified: Result<(), Doubt>) -> Notice {
+        let from = "bob-id".parse().unwrap();
+        Notice::Message { kind, from, label: "bob".into(), text: text.into(), verified, ts: Timestamp(7) }
+    }
+
+    fn both(notice: &Notice) -> (String, String) {
+        let me = "alice-id".parse().unwrap();
+        (plain(notice, &me).join("\n"), json(notice, &me).unwrap_or_default())
+    }
+
+    #[test]
+    fn lines_are_word_for_word_what_scripts_rely_on() {
+        let (user_id, label): (UserId, Box<str>) = ("bob-id".parse().unwrap(), "bob".into());
+        let to = SentTo::User { user_id: user_id.clone(), label: label.clone() };
+        for (notice, plain, json) in [
+            (
+                Notice::UserAdded { user_id: user_id.clone(), label: label.clone() },
+                "[user added] bob is now available for messaging",
+                r#"{"event":"user_added","user_id":"bob-id","label":"bob"}"#,
+            ),
+            (
+                Notice::UserRemoved { user_id, label },
+                "[user removed] bob is no longer available",
+                r#"{"event":"user_removed","user_id":"bob-id","label":"bob"}"#,
+            ),
+            (
+                message(MessageKind::Direct, "hi\nthere\u{1b}", Ok(())),
+                "[dm] bob: hi⏎there\\u{1b}",
+                r#"{"event":"dm","from":"bob-id","label":"bob","text":"hi\nthere\u001b","verified":true,"ts":7}"#,
+            ),
+            (
+                message(MessageKind::Public, "hi", Err(Doubt::NoSignature)),
+                "[public] bob: hi (not verified: no content signature)",
+                r#"{"event":"public","from":"bob-id","label":"bob","text":"hi","verified":false,"reason":"no content signature","ts":7}"#,
+            ),
+            (
+                Notice::Ready { server_id: "s".parse().unwrap(), proven: true },
+                "[ready] you are alice-id on server s",
+                r#"{"event":"ready","user_id":"alice-id","server_id":"s","proven":true}"#,
+            ),
+            (
+                Notice::Failed { reference: Some(3), code: ErrorCode::UserNotFound, detail: "who?".into() },
+                "[error] USER_NOT_FOUND who?",
+                r#"{"event":"error","code":"USER_NOT_FOUND","detail":"who?","ref":3}"#,
+            ),
+            (
+                Notice::Failed { reference: None, code: ErrorCode::Other("A\nB".into()), detail: "".into() },
+                "[error] A\\u{a}B ",
+                r#"{"event":"error","code":"A\nB","detail":""}"#,
+            ),
+            (
+                Notice::Sent { reference: 1, to },
+                "[sent] to bob",
+                r#"{"event":"sent","to":"bob","user_id":"bob-id","ref":1}"#,
+            ),
+            (
+                Notice::Sent { reference: 2, to: SentTo::Everyone { recipients: 2, failed: 1 } },
+                "[sent] to all: 2, not to 1",
+                r#"{"event":"sent","to":"*","recipients":2,"failed":1,"ref":2}"#,
+            ),
+            (Notice::Reconnected, "[reconnected]", r#"{"event":"reconnected"}"#),
+            (
+                Notice::Disconnected { reason: "gone".into() },
+                "[disconnected] gone; trying again",
+                r#"{"event":"disconnected","reason":"gone"}"#,
+            ),
+            (Notice::Stopped, "", ""),
+        ] {
+            assert_eq!(both(&notice), (plain.to_owned(), json.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How a server is set up.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use socp_core::crypto::{Signer, Verifier, aws_lc};
+use socp_core::server::{DialPolicy, Introducer, JoinPolicy, Limits, Record, Timing};
+use socp_core::wire::{HostPort, ServerId};
+
+use crate::LinkLimits;
+use crate::pool::Pool;
+use crate::store::{MemoryStore, Store};
+
+/// Where to listen: a host, and a port that may be 0 (the system picks one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    host: Box<str>,
+    port: u16,
+}
+
+/// The text is not `host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected host:port, for example 127.0.0.1:8765 or [::]:8765")]
+pub struct ListenAddressError;
+
+impl ListenAddress {
+    /// The host, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = ListenAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ListenAddressError> {
+        let (host, port) = text.rsplit_once(':').ok_or(ListenAddressError)?;
+        // Port 1 stands in for 0, which an address of somebody else never has.
+        let checked = HostPort::from_str(&format!("{host}:1")).map_err(|_| ListenAddressError)?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| digits).ok_or(ListenAddressError)?;
+        Ok(Self { host: checked.host().into(), port })
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Everything that makes a server what it is; [`ServerConfig::new`] has defaults for all but the
+/// address and the key.
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: ListenAddress,
+    /// Our key.
+    pub signer: Arc<dyn Signer>,
+    /// Checks signatures; AWS-LC unless replaced.
+    pub verifier: Arc<dyn Verifier>,
+    /// Where the state is kept; in memory unless replaced.
+    pub store: Box<dyn Store<Record>>,
+    /// Threads for private-key work, shared with others if given.
+    pub pool: Option<Arc<Pool>>,
+    /// Our id; the key's own (decisions §4) unless given.
+    pub server_id: Option<ServerId>,
+    /// The address that others are told to dial, if it is not the one we listen on. Proofs that name
+    /// another one are then refused.
+    pub advertise: Option<HostPort>,
+    /// Trusted introducers, tried in order (§8.1).
+    pub bootstrap: Vec<Introducer>,
+    /// Refuse ids that are not UUID v4.
+    pub strict_ids: bool,
+    /// Refuse logins without LOGIN_PROOF.
+    pub require_proof: bool,
+    /// Who may join through us.
+    pub join: JoinPolicy,
+    /// Which learnt addresses are dialled.
+    pub dial: DialPolicy,
+    /// The machine's bounds.
+    pub limits: Limits,
+    /// The machine's intervals and timeouts.
+    pub timing: Timing,
+    /// Bounds and timeouts of links; `frame_in_bytes` is taken from `limits`.
+    pub links: LinkLimits,
+    /// Sockets that are open at once, those that we dialled not counted.
+    pub max_links: usize,
+    /// Sockets that have not shaken hands yet; further ones wait in the listener's backlog.
+    pub max_handshakes: usize,
+}
+
+impl ServerConfig {
+    /// A configuration with defaults for everything but the address and the key.
+    pub fn new(listen: ListenAddress, signer: Arc<dyn Signer>) -> Self {
+        Self {
+            listen,
+            signer,
+            verifier: Arc::new(aws_lc::Provider::new()),
+            store: Box::new(MemoryStore::default()),
+            pool: None,
+            server_id: None,
+            advertise: None,
+            bootstrap: Vec::new(),
+            strict_ids: false,
+            require_proof: false,
+            join: JoinPolicy::default(),
+            dial: DialPolicy::default(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+            links: LinkLimits::default(),
+            // 10,000 users, 256 servers, 1,024 that greet, and some to spare.
+            max_links: 12_288,
+            max_handshakes: 512,
+        }
+    }
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("listen", &self.listen)
+            .field("server_id", &self.server_id)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_may_leave_the_port_to_the_system() {
+        for (text, host, port) in
+            [("127.0.0.1:0", "127.0.0.1", 0), ("[::]:8765", "::", 8765), ("localhost:1", "localhost", 1)]
+        {
+            let address: ListenAddress = text.parse().unwrap();
+            assert_eq!((address.host(), address.port(), &*address.to_string()), (host, port, text));
+        }
+        for text in ["", ":1", "::1:1", "host", "host:", "host:+1", "host:65536", "a b:1"] {
+            assert_eq!(text.parse::<ListenAddress>(), Err(ListenAddressError), "{text}");
+        }
+    }
+}

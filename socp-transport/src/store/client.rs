@@ -1,0 +1,81 @@
+//! The client's tables: whom it met, and what it has shown.
+
+use rusqlite::{Connection, params};
+use rusqlite_migration::M;
+use socp_core::client::{MAX_SHOWN, Record, ServerPin, Snapshot, UserPin};
+use socp_core::wire::PublicKey;
+
+use super::StoreError;
+use super::sqlite::{Schema, Tables};
+
+/// Keys are DER SubjectPublicKeyInfo. `seq` of `shown` has no gaps: rows leave only at the old end.
+const TABLES: &str = "
+    CREATE TABLE server_pins (
+        address   TEXT PRIMARY KEY NOT NULL,
+        server_id TEXT NOT NULL,
+        pubkey    BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE user_pins (
+        user_id TEXT PRIMARY KEY NOT NULL,
+        pubkey  BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE shown (
+        seq    INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE
+    ) STRICT;
+";
+
+impl Schema for Record {
+    const KIND: &'static str = "client";
+    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCC");
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES)];
+
+    fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
+        let mut servers =
+            tables.read("server_pins", "SELECT * FROM server_pins ORDER BY address", |row| {
+                Ok(ServerPin {
+                    address: row.get_ref("address")?.as_str()?.parse()?,
+                    server_id: row.get_ref("server_id")?.as_str()?.parse()?,
+                    key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+                })
+            })?;
+        // By host, then port as a number, which is not the order of their text.
+        servers.sort_by(|one, other| one.address.cmp(&other.address));
+        let users = tables.read("user_pins", "SELECT * FROM user_pins ORDER BY user_id", |row| {
+            Ok(UserPin {
+                user_id: row.get_ref("user_id")?.as_str()?.parse()?,
+                key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+            })
+        })?;
+        let shown = tables.read("shown", "SELECT digest FROM shown ORDER BY seq", |row| Ok(row.get(0)?))?;
+        Ok(Snapshot { servers, users, shown })
+    }
+
+    fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::ServerPin(ServerPin { address, server_id, key }) => {
+                let sql = "INSERT INTO server_pins (address, server_id, pubkey) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (address) DO UPDATE SET
+                               server_id = excluded.server_id, pubkey = excluded.pubkey";
+                let row = params![address.to_string(), server_id.as_str(), key.spki()];
+                connection.prepare_cached(sql)?.execute(row)
+            }
+            Self::UserPin(UserPin { user_id, key }) => {
+                let sql = "INSERT INTO user_pins (user_id, pubkey) VALUES (?1, ?2)
+                           ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey";
+                connection.prepare_cached(sql)?.execute(params![user_id.as_str(), key.spki()])
+            }
+            Self::Shown(digest) => {
+                let sql = "INSERT INTO shown (digest) VALUES (?1) ON CONFLICT (digest) DO NOTHING";
+                connection.prepare_cached(sql)?.execute([digest])
+            }
+        }
+        .map(drop)
+    }
+
+    /// Keeps the newest [`MAX_SHOWN`]. Costs a look at both ends of the table.
+    fn prune(connection: &Connection) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM shown WHERE seq <= (SELECT max(seq) FROM shown) - ?1";
+        connection.prepare_cached(sql)?.execute([MAX_SHOWN as i64]).map(drop)
+    }
+}

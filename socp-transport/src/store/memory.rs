@@ -1,0 +1,76 @@
+//! The store that forgets: for tests, and for embedders that keep nothing.
+
+use socp_core::{client, server};
+
+use super::{Store, StoreError, Stored};
+
+/// Keeps everything in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryStore<R: Stored> {
+    snapshot: R::Snapshot,
+}
+
+impl<R: Stored> MemoryStore<R> {
+    /// A store that holds `snapshot` already.
+    pub fn new(snapshot: R::Snapshot) -> Self {
+        Self { snapshot }
+    }
+}
+
+impl<R: Stored> Default for MemoryStore<R> {
+    fn default() -> Self {
+        Self::new(R::Snapshot::default())
+    }
+}
+
+impl<R: Stored> Store<R> for MemoryStore<R> {
+    fn load(&mut self) -> Result<R::Snapshot, StoreError> {
+        Ok(self.snapshot.clone())
+    }
+
+    fn commit(&mut self, batch: &[R]) -> Result<(), StoreError> {
+        batch.iter().cloned().for_each(|record| record.apply(&mut self.snapshot));
+        Ok(())
+    }
+}
+
+impl Stored for server::Record {
+    type Snapshot = server::Snapshot;
+
+    fn apply(self, snapshot: &mut server::Snapshot) {
+        match self {
+            Self::OwnId(id) => snapshot.own_id = Some(id),
+            Self::IssuedAt(issued_at) => snapshot.issued_at = snapshot.issued_at.max(issued_at),
+            Self::Server(record) => upsert(&mut snapshot.servers, record, |kept| &kept.server_id),
+            Self::ForgetServer(id) => snapshot.servers.retain(|kept| kept.server_id != id),
+            Self::User(record) => upsert(&mut snapshot.users, record, |kept| &kept.user_id),
+        }
+    }
+}
+
+impl Stored for client::Record {
+    type Snapshot = client::Snapshot;
+
+    fn apply(self, snapshot: &mut client::Snapshot) {
+        match self {
+            Self::ServerPin(pin) => upsert(&mut snapshot.servers, pin, |kept| &kept.address),
+            Self::UserPin(pin) => upsert(&mut snapshot.users, pin, |kept| &kept.user_id),
+            Self::Shown(digest) => {
+                if !snapshot.shown.contains(&digest) {
+                    snapshot.shown.push(digest);
+                }
+                if snapshot.shown.len() > client::MAX_SHOWN {
+                    snapshot.shown.remove(0);
+                }
+            }
+        }
+    }
+}
+
+/// Inserts into a sorted list, or replaces what has the same key.
+fn upsert<T, K: Ord>(items: &mut Vec<T>, item: T, key: impl Fn(&T) -> &K) {
+    match items.binary_search_by(|kept| key(kept).cmp(key(&item))) {
+        Ok(at) => items[at] = item,
+        Err(at) => items.insert(at, item),
+    }
+}

@@ -1,0 +1,166 @@
+//! The server's tables (§15): `users`, `groups` and `group_members` with the standard's columns and a few
+//! of ours, and what else a server must not forget.
+
+use rusqlite::{Connection, Row, params};
+use rusqlite_migration::M;
+use socp_core::server::{PinRank, Record, ServerRecord, Snapshot, UserRecord};
+use socp_core::wire::PublicKey;
+
+use super::StoreError;
+use super::sqlite::{RowError, Schema, Tables};
+
+/// Keys are DER SubjectPublicKeyInfo, times are Unix milliseconds. `proven` is not the standard's.
+const TABLES: &str = "
+    CREATE TABLE users (
+        user_id       TEXT PRIMARY KEY NOT NULL,
+        pubkey        BLOB NOT NULL,
+        privkey_store TEXT,
+        pake_password TEXT,
+        meta          TEXT NOT NULL,
+        version       INTEGER NOT NULL,
+        proven        INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE groups (
+        group_id   TEXT PRIMARY KEY NOT NULL,
+        creator_id TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        meta       TEXT NOT NULL,
+        version    INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE group_members (
+        group_id    TEXT NOT NULL REFERENCES groups (group_id),
+        member_id   TEXT NOT NULL REFERENCES users (user_id),
+        role        TEXT NOT NULL,
+        wrapped_key TEXT NOT NULL,
+        added_at    INTEGER NOT NULL,
+        PRIMARY KEY (group_id, member_id)
+    ) STRICT;
+    INSERT INTO groups VALUES ('public', 'system', CAST(unixepoch('subsec') * 1000 AS INTEGER), '{}', 1);
+    CREATE TABLE servers (
+        server_id TEXT PRIMARY KEY NOT NULL,
+        pubkey    BLOB NOT NULL,
+        rank      INTEGER NOT NULL,
+        native    INTEGER NOT NULL,
+        address   TEXT,
+        matched   INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE server_state (
+        only_row  INTEGER PRIMARY KEY CHECK (only_row = 1),
+        own_id    TEXT,
+        issued_at INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO server_state VALUES (1, NULL, 0);
+";
+
+impl Schema for Record {
+    const KIND: &'static str = "server";
+    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCS");
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES)];
+
+    fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
+        let state = tables.read("server_state", "SELECT own_id, issued_at FROM server_state", |row| {
+            let own_id = row.get::<_, Option<String>>("own_id")?.map(|id| id.parse()).transpose()?;
+            Ok((own_id, unsigned(row, "issued_at")?))
+        })?;
+        let (own_id, issued_at) = state.into_iter().next().unwrap_or_default();
+        let servers = tables.read("servers", "SELECT * FROM servers ORDER BY server_id", server)?;
+        let users = tables.read("users", "SELECT * FROM users ORDER BY user_id", user)?;
+        Ok(Snapshot { own_id, issued_at, servers, users })
+    }
+
+    fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::OwnId(id) => {
+                let sql = "INSERT INTO server_state VALUES (1, ?1, 0)
+                           ON CONFLICT (only_row) DO UPDATE SET own_id = excluded.own_id";
+                connection.prepare_cached(sql)?.execute([id.as_str()])
+            }
+            Self::IssuedAt(issued_at) => {
+                let sql = "INSERT INTO server_state VALUES (1, NULL, ?1)
+                           ON CONFLICT (only_row) DO UPDATE SET issued_at = max(issued_at, excluded.issued_at)";
+                connection.prepare_cached(sql)?.execute([signed(*issued_at)])
+            }
+            Self::Server(record) => put_server(record, connection),
+            Self::ForgetServer(id) => {
+                connection.prepare_cached("DELETE FROM servers WHERE server_id = ?1")?.execute([id.as_str()])
+            }
+            Self::User(record) => put_user(record, connection),
+        }
+        .map(drop)
+    }
+
+    fn prune(_: &Connection) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+fn put_server(record: &ServerRecord, connection: &Connection) -> rusqlite::Result<usize> {
+    let ServerRecord { server_id, key, rank, native, address, matched } = record;
+    let sql = "INSERT INTO servers (server_id, pubkey, rank, native, address, matched)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (server_id) DO UPDATE SET pubkey = excluded.pubkey, rank = excluded.rank,
+                   native = excluded.native, address = excluded.address, matched = excluded.matched";
+    connection.prepare_cached(sql)?.execute(params![
+        server_id.as_str(),
+        key.spki(),
+        *rank as i64,
+        native,
+        address.as_ref().map(ToString::to_string),
+        signed(*matched),
+    ])
+}
+
+/// Leaves `privkey_store` and `pake_password` of a known user as they are.
+fn put_user(record: &UserRecord, connection: &Connection) -> rusqlite::Result<usize> {
+    let UserRecord { user_id, key, proven, meta, version } = record;
+    let sql = "INSERT INTO users (user_id, pubkey, meta, version, proven) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey, meta = excluded.meta,
+                   version = excluded.version, proven = excluded.proven";
+    connection.prepare_cached(sql)?.execute(params![
+        user_id.as_str(),
+        key.spki(),
+        meta.as_str(),
+        signed(*version),
+        proven
+    ])
+}
+
+fn server(row: &Row<'_>) -> Result<ServerRecord, RowError> {
+    Ok(ServerRecord {
+        server_id: row.get_ref("server_id")?.as_str()?.parse()?,
+        key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+        rank: rank(row.get("rank")?)?,
+        native: row.get("native")?,
+        address: row.get::<_, Option<String>>("address")?.map(|address| address.parse()).transpose()?,
+        matched: unsigned(row, "matched")?,
+    })
+}
+
+fn user(row: &Row<'_>) -> Result<UserRecord, RowError> {
+    Ok(UserRecord {
+        user_id: row.get_ref("user_id")?.as_str()?.parse()?,
+        key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+        proven: row.get("proven")?,
+        meta: serde_json::from_str(row.get_ref("meta")?.as_str()?)?,
+        version: unsigned(row, "version")?,
+    })
+}
+
+fn rank(number: i64) -> Result<PinRank, RowError> {
+    let ranks = [PinRank::Claimed, PinRank::Introduced, PinRank::Proven, PinRank::Bootstrap];
+    ranks
+        .into_iter()
+        .find(|rank| *rank as i64 == number)
+        .ok_or_else(|| format!("no such rank: {number}").into())
+}
+
+/// SQLite's integers end at 2^63 − 1. Times and versions never come near; what does is cut there rather
+/// than let a peer's number stop the server.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &Row<'_>, column: &str) -> Result<u64, RowError> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| format!("{column} is negative").into())
+}

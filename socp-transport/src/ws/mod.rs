@@ -1,0 +1,56 @@
+//! WebSocket links, used by the server and the client alike: opening them, their queue of outgoing
+//! frames, and the loop that reads and writes one until it ends.
+//!
+//! tungstenite speaks the protocol; what it leaves to its caller is done here: the `Origin` check, close
+//! codes, bounded buffers, batched writes, a watch on peers that do not read, and a goodbye that
+//! arrives.
+
+mod link;
+mod open;
+mod outbox;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+
+pub(crate) use link::{Incoming, LinkCounters, Receive, Stop, run};
+pub(crate) use open::{accept, connect};
+pub(crate) use outbox::{Entry, Failed, Gate, Item, Outbox, PendingText, outbox};
+
+/// An open link.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
+/// Bounds and timeouts of every link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkLimits {
+    /// Longest frame that is read, in bytes; beyond it the link is closed with 1009 (decisions §1).
+    pub frame_in_bytes: usize,
+    /// Frames that may wait for a peer; see [`Outbox::push`] for what happens beyond. Ten seconds of a busy
+    /// server's gossip (`limits.md`) are fewer.
+    pub queue_frames: usize,
+    /// Bytes that may wait for a peer: sixteen of the longest frames that we build.
+    pub queue_bytes: usize,
+    /// A write that makes no progress for this long ends the link.
+    pub write_stall: Duration,
+    /// How long the peer may take to answer our close frame.
+    pub close_wait: Duration,
+    /// TCP connect and handshake of a link that we open, and the handshake of one that we accept.
+    pub open_timeout: Duration,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            frame_in_bytes: 1024 * 1024,
+            queue_frames: 4096,
+            queue_bytes: 8 * 1024 * 1024,
+            write_stall: Duration::from_secs(20),
+            close_wait: Duration::from_secs(2),
+            open_timeout: Duration::from_secs(5),
+        }
+    }
+}
