@@ -74,8 +74,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Loads the state and runs; it dials and logs in by itself. Read the notices: while their queue is full, the link
-    /// is not read.
+    /// Loads the state and runs; it dials and logs in by itself. Read the notices: while their queue is
+    /// full, the link is not read.
     ///
     /// # Errors
     /// If the state cannot be read or the system is out of something.
@@ -163,8 +163,8 @@ impl Client {
         self.inbox.send(input).await.map_err(|_| CommandError::Stopped)
     }
 
-    /// Sends a text to one user, named by label or id, and waits until it is written to the socket. A refusal by the server that
-    /// comes later is a notice.
+    /// Sends a text to one user, named by label or id, and waits until it is written to the socket. A
+    /// refusal by the server that comes later is a notice.
     ///
     /// # Errors
     /// If it is not sent.

@@ -65,7 +65,7 @@ impl Context {
         let (stop, pause) = (Stop::default(), Arc::default());
         let handle = LinkHandle { outbox, stop: stop.clone(), pause: Arc::clone(&pause) };
         debug!(link = link.0, ?origin, "link open");
-        if self.inbox.send(Input::Opened { link, origin, handle }).await.is_err() {
+        if Box::pin(self.inbox.send(Input::Opened { link, origin, handle })).await.is_err() {
             return;
         }
         let mut receiver = Checker::new(HubDesk { link, pause, context: &self }, &*self.verifier);
@@ -91,7 +91,8 @@ impl Context {
 
     /// Tells the hub. Once it is gone nobody needs to know.
     async fn tell(&self, event: Event) {
-        let _ = self.inbox.send(Input::Event(event)).await;
+        // Boxed, as events are large and a link's task would keep room for several.
+        let _ = Box::pin(self.inbox.send(Input::Event(event))).await;
     }
 }
 

@@ -22,12 +22,7 @@ const LAG: Duration = Duration::from_millis(5);
 
 /// Accepts links until the server closes. At most `max_handshakes` sockets shake hands at once;
 /// beyond `max_links` sockets are closed unheard.
-pub(super) async fn listen(
-    listener: TcpListener,
-    context: Context,
-    max_handshakes: usize,
-    max_links: usize,
-) {
+pub(super) async fn listen(listener: TcpListener, context: Context, max_handshakes: usize, max_links: usize) {
     let handshakes = Arc::new(Semaphore::new(max_handshakes));
     let links = Arc::new(Semaphore::new(max_links));
     let accept = async {
@@ -53,8 +48,9 @@ pub(super) async fn listen(
                 continue;
             };
             let task = context.clone();
-            let fut = async move {
-                match task.closing.run_until_cancelled(ws::accept(stream, &task.limits)).await {
+            context.tasks.spawn(async move {
+                let opened = task.closing.run_until_cancelled(ws::accept(stream, &task.limits)).await;
+                match opened {
                     Some(Ok(socket)) => {
                         drop(handshaking);
                         task.counters.accepted.fetch_add(1, Relaxed);
@@ -67,9 +63,7 @@ pub(super) async fn listen(
                     None => {}
                 }
                 drop(linked);
-            };
-            eprintln!("TASK {}", std::mem::size_of_val(&fut));
-            context.tasks.spawn(fut);
+            });
         }
     };
     context.closing.run_until_cancelled(accept).await;

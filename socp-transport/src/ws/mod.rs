@@ -29,10 +29,11 @@ pub(crate) type Socket = WebSocketStream<TcpStream>;
 pub struct LinkLimits {
     /// Longest frame that is read, in bytes; beyond it the link is closed with 1009 (decisions §1).
     pub frame_in_bytes: usize,
-    /// Frames that may wait for a peer; see [`Outbox::push`] for what happens beyond. Ten seconds of a busy
-    /// server's gossip (`limits.md`) are fewer.
+    /// Frames that may wait for a peer. A batch that finds fewer is taken whole, so that a directory or a
+    /// resynchronisation of any length gets through; what follows it may add this many again. Who needs more
+    /// is closed as a slow consumer. Ten seconds of a busy server's gossip (`limits.md`) are fewer.
     pub queue_frames: usize,
-    /// Bytes that may wait for a peer: sixteen of the longest frames that we build.
+    /// Bytes that may wait for a peer, by the same rule: sixteen of the longest frames that we build.
     pub queue_bytes: usize,
     /// A write that makes no progress for this long ends the link.
     pub write_stall: Duration,
