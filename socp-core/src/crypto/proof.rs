@@ -5,7 +5,7 @@
 
 use super::content::{ContentForm, ContentInput, check_content};
 use super::{SaltLength, Verifier};
-use crate::wire::{ErrorCode, Frame, FrameError, FrameRef, KeyError, KeyId, PublicKey, ascii_form};
+use crate::wire::{ErrorCode, Frame, FrameError, FrameRef, Id, KeyError, KeyId, PublicKey, ascii_form};
 
 /// What a machine says of a frame before any signature was looked at.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) detail: Box<str>,
     pub(crate) reference: Option<FrameRef>,
+    /// The frame's `from`: a bad frame of a third party is not the fault of the neighbour who carried it.
+    pub(crate) from: Option<Id>,
     /// The WebSocket close code after the ERROR; without one the link stays.
     pub(crate) close: Option<u16>,
 }
@@ -226,7 +228,8 @@ impl Verified {
 
 impl Refusal {
     pub(crate) fn of(frame: &Frame, code: ErrorCode, detail: impl Into<Box<str>>) -> Self {
-        Self { code, detail: detail.into(), reference: Some(frame.reference()), close: None }
+        let from = frame.from().cloned();
+        Self { code, detail: detail.into(), reference: Some(frame.reference()), from, close: None }
     }
 
     pub(crate) fn closing(mut self, close: u16) -> Self {
@@ -267,6 +270,6 @@ impl From<FrameError> for Refusal {
             | FrameError::Json(_)
             | FrameError::Envelope { .. } => None,
         };
-        Self { code: ErrorCode::UnknownType, detail: error.to_string().into(), reference, close }
+        Self { code: ErrorCode::UnknownType, detail: error.to_string().into(), reference, from: None, close }
     }
 }

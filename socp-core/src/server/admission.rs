@@ -148,14 +148,22 @@ impl Server {
             | Payload::PresenceRequest(_)
             | Payload::PresenceList(_)
             | Payload::Error(_) => own(true).map(Rule::Checks),
-            Payload::CtrlClose(_)
-            | Payload::ServerWelcome(_)
-            | Payload::ServerHelloLink(_)
-            | Payload::ServerHelloJoin(_) => own(false).map(Rule::Checks),
+            Payload::CtrlClose(_) | Payload::ServerHelloLink(_) | Payload::ServerHelloJoin(_) => {
+                own(false).map(Rule::Checks)
+            }
             Payload::ServerAnnounce(hello) => self.announce_rule(link, frame, &hello.pubkey),
-            Payload::UserAdvertise(advert) => self.gossip_rule(frame, Some(advert)),
-            Payload::UserRemove(_) | Payload::Presence(_) => self.gossip_rule(frame, None),
-            Payload::PublicChannelAdd(_) | Payload::PublicChannelUpdated(_) => self.gossip_rule(frame, None),
+            Payload::UserAdvertise(advert) => {
+                let ordered = advert.issued_at.is_some();
+                let Rule::Checks(mut checks) = self.gossip_rule(link, frame, ordered)? else {
+                    return Ok(Rule::Repeat);
+                };
+                checks.extend(attestation_check(advert));
+                Ok(Rule::Checks(checks))
+            }
+            Payload::UserRemove(removal) => self.gossip_rule(link, frame, removal.issued_at.is_some()),
+            Payload::Presence(_) | Payload::PublicChannelAdd(_) | Payload::PublicChannelUpdated(_) => {
+                self.gossip_rule(link, frame, true)
+            }
             Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
             Payload::MsgPublicChannel(message) => self.relayed_message_rule(link, frame, message),
             Payload::FileStart(_)
@@ -163,7 +171,8 @@ impl Server {
             | Payload::FileEnd(_)
             | Payload::PublicChannelKeyShare(_)
             | Payload::Ack(_) => Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet")),
-            Payload::UserHello(_)
+            Payload::ServerWelcome(_)
+            | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
             | Payload::LoginProof(_)
             | Payload::UserLoggedIn(_)
@@ -207,18 +216,17 @@ impl Server {
         Ok(Rule::Checks(checks))
     }
 
-    /// Gossip in transit is verified under the key pinned to its origin.
-    fn gossip_rule(&self, frame: &Frame, advert: Option<&UserAdvertise>) -> Result<Rule, Refusal> {
+    /// Gossip in transit is verified under the key pinned to its origin. Without `issued_at`, on its origin's
+    /// own link, the same text may well be news: who logs in, out and in again within one `ts`.
+    fn gossip_rule(&self, link: &ServerLink, frame: &Frame, ordered: bool) -> Result<Rule, Refusal> {
         let from = ServerId::from(sender(frame)?.clone());
-        if self.seen.contains(&frame_key(frame)) {
+        if (ordered || from != link.server) && self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
         }
         let Some((key, form)) = self.origin_key(&from) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };
-        let mut checks = sig(frame, key, form)?;
-        checks.extend(advert.and_then(attestation_check));
-        Ok(Rule::Checks(checks))
+        Ok(Rule::Checks(sig(frame, key, form)?))
     }
 
     fn deliver_rule(&self, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {
@@ -233,7 +241,7 @@ impl Server {
         let (Some(sender), Some(recipient)) = (&message.sender, &message.user_id) else {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, "sender or user_id is missing"));
         };
-        if !self.is_claimed_by(sender, &from) {
+        if !self.is_located_at(sender, &from) {
             // Not located at `from`: then the author's own signature must vouch for it.
             let key = self.users.get(sender).and_then(|user| user.key.clone());
             let check =
@@ -256,7 +264,7 @@ impl Server {
         }
         let author = UserId::from(from.clone());
         let key = self.users.get(&author).and_then(|user| user.key.clone());
-        let Some(key) = key.filter(|_| self.is_claimed_by(&author, &link.server)) else {
+        let Some(key) = key.filter(|_| self.is_located_at(&author, &link.server)) else {
             return Err(foreign(frame));
         };
         if message.sender.as_ref().is_some_and(|sender| *sender != author) {

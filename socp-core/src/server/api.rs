@@ -185,6 +185,8 @@ pub enum Record {
     ForgetServer(ServerId),
     /// A known user: insert or replace by id (§15, `users`).
     User(UserRecord),
+    /// A user who never proved a key, and whose place a proven one takes: delete by id, if it is there.
+    ForgetUser(UserId),
 }
 
 /// What is kept of another server.

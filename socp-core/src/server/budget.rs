@@ -29,7 +29,9 @@ impl Budget {
     pub(super) fn overdraw(&mut self, now: Duration) -> Option<Duration> {
         self.refill(now);
         self.tokens -= 1.0;
-        (self.tokens < 0.0).then(|| now + Duration::from_secs_f64(-self.tokens / self.per_second))
+        // A rate of nothing a second holds back for good, which is to say for an hour at a time.
+        let wait = (-self.tokens / self.per_second).min(3600.0);
+        (self.tokens < 0.0).then(|| now + Duration::from_secs_f64(wait))
     }
 
     fn refill(&mut self, now: Duration) {

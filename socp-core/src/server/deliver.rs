@@ -13,7 +13,12 @@ use crate::wire::{
 /// Where a message to a user goes next (§10).
 enum Route {
     Local(LinkId),
-    Server(ServerId, LinkId),
+    /// To the server by its own link, or by a neighbour that had news of it.
+    Server {
+        server: ServerId,
+        hop: LinkId,
+        direct: bool,
+    },
     /// The user's server is known, but no link leads there at the moment.
     Unreachable,
     Unknown,
@@ -39,16 +44,19 @@ impl Server {
         };
         match self.route(&recipient) {
             Route::Local(to) => {
+                let delivery = self.delivery(Recipient::from(&recipient), ts, Payload::UserDeliver(delivery));
+                let Some(delivery) = delivery else { return self.too_long(link, frame) };
                 if self.is_new_delivery(&recipient, user, message) {
-                    self.deliver(to, &recipient, delivery, ts);
+                    self.send_to(vec![to], delivery);
                 }
             }
-            Route::Server(server, to) => {
+            Route::Server { server, hop, .. } => {
+                let payload =
+                    Payload::ServerDeliver(Message { user_id: Some(recipient.clone()), ..delivery });
+                let delivery = self.delivery(Recipient::from(&server), ts, payload);
+                let Some(delivery) = delivery else { return self.too_long(link, frame) };
                 self.note_in_transit(&recipient, ts, user);
-                let payload = Payload::ServerDeliver(Message { user_id: Some(recipient), ..delivery });
-                let from = self.id.id().clone();
-                let frame = Unsigned::new(from, Recipient::from(&server), ts, SharedPayload::new(&payload));
-                self.send_to(vec![to], frame);
+                self.send_to(vec![hop], delivery);
             }
             Route::Unreachable => {
                 let detail = format!("the server of {recipient} cannot be reached at the moment");
@@ -72,15 +80,21 @@ impl Server {
         self.remember(frame);
         match self.route(recipient) {
             Route::Local(to) => {
+                let ts = message.ts.or(message.original_ts).or(frame.ts());
+                let ts = ts.unwrap_or(Timestamp(self.now.unix_ms));
+                let delivery = Message { user_id: None, to: None, ts: Some(ts), ..message.clone() };
+                let delivery = self.delivery(Recipient::from(recipient), ts, Payload::UserDeliver(delivery));
+                let Some(delivery) = delivery else {
+                    return self.dropped("delivery is too long", origin.to_string());
+                };
                 if self.is_new_delivery(recipient, author, message) {
-                    let ts = message.ts.or(message.original_ts).or(frame.ts());
-                    let ts = ts.unwrap_or(Timestamp(self.now.unix_ms));
-                    let delivery = Message { user_id: None, to: None, ts: Some(ts), ..message.clone() };
-                    self.deliver(to, recipient, delivery, ts);
+                    self.send_to(vec![to], delivery);
                 }
             }
-            Route::Server(server, to) if server != origin && to != link_id => self.relay(vec![to], frame),
-            Route::Server(..) | Route::Unreachable | Route::Unknown => {
+            Route::Server { server, hop, .. } if server != origin && hop != link_id => {
+                self.relay(vec![hop], frame)
+            }
+            Route::Server { .. } | Route::Unreachable | Route::Unknown => {
                 let reference = FrameRef {
                     kind: frame.kind().as_str().into(),
                     to: Some(recipient.as_str().into()),
@@ -124,17 +138,18 @@ impl Server {
             return self.relay(to, frame);
         };
         match self.route(&member) {
-            Route::Local(to) | Route::Server(_, to) if relayed => {
+            Route::Local(to) | Route::Server { hop: to, direct: true, .. } if relayed => {
                 if self.is_new_delivery(&member, user, message) {
                     self.relay(vec![to], frame);
                 }
             }
-            Route::Local(_) | Route::Server(..) => {
+            Route::Local(_) | Route::Server { direct: true, .. } => {
                 // Without `from` nobody further on could tell whose it is.
                 let detail = "envelope: `from` is missing";
                 self.error(link, ErrorCode::UnknownType, detail, Some(frame.reference()));
             }
-            Route::Unreachable => {
+            // Users' own frames are believed on their server's own link alone: no detour.
+            Route::Server { direct: false, .. } | Route::Unreachable => {
                 let detail = format!("the server of {member} cannot be reached at the moment");
                 self.error(link, ErrorCode::Timeout, &detail, Some(frame.reference()));
             }
@@ -163,8 +178,7 @@ impl Server {
                     self.relay(vec![to], frame);
                 }
             }
-            Route::Server(_, to) if to != link_id => self.relay(vec![to], frame),
-            Route::Server(..) | Route::Unreachable | Route::Unknown => {
+            Route::Server { .. } | Route::Unreachable | Route::Unknown => {
                 self.dropped("public message to nobody here", member.to_string());
             }
         }
@@ -179,20 +193,26 @@ impl Server {
                 None => Route::Unknown,
             },
             Some(Location::At(server)) => {
-                let hop = self.peers.get(server).and_then(|peer| peer.link().or(peer.via));
-                match hop.filter(|hop| self.links.contains_key(hop)) {
-                    Some(hop) => Route::Server(server.clone(), hop),
+                let peer = self.peers.get(server);
+                let direct = peer.and_then(|peer| peer.link());
+                let hop = direct.or_else(|| peer?.via.filter(|hop| self.links.contains_key(hop)));
+                match hop {
+                    Some(hop) => Route::Server { server: server.clone(), hop, direct: direct.is_some() },
                     None => Route::Unreachable,
                 }
             }
         }
     }
 
-    /// USER_DELIVER (§9.2), with the author's time in the payload and as the envelope's.
-    fn deliver(&mut self, link: LinkId, recipient: &UserId, delivery: Message, ts: Timestamp) {
-        let payload = SharedPayload::new(&Payload::UserDeliver(delivery));
-        let frame = Unsigned::new(self.id.id().clone(), Recipient::from(recipient), ts, payload);
-        self.send_to(vec![link], frame);
+    /// USER_DELIVER (§9.2) or SERVER_DELIVER (§8.3), with the author's time in the payload and as the
+    /// envelope's. `None` if it would be longer than what we build: the next hop would close the link.
+    fn delivery(&self, to: Recipient, ts: Timestamp, payload: Payload) -> Option<Unsigned> {
+        let delivery = Unsigned::new(self.id.id().clone(), to, ts, SharedPayload::new(&payload));
+        (delivery.encoded_len() <= self.config.limits.frame_out_bytes).then_some(delivery)
+    }
+
+    fn too_long(&mut self, link: LinkId, frame: &Frame) {
+        self.error(link, ErrorCode::UnknownType, "the message is too long", Some(frame.reference()));
     }
 
     /// A delivery is recognised whatever its `ts` (decisions §3).

@@ -15,15 +15,26 @@ use crate::wire::{HostPort, PublicKey, ServerId};
 pub(super) struct Dial {
     /// The key that must answer there.
     pub(super) key: PublicKey,
-    /// Who told us, for addresses that have never been linked.
-    pub(super) teller: Option<ServerId>,
+    pub(super) source: Source,
     /// Failures in a row.
     pub(super) failures: u32,
     /// A dial or a link that we dialled is open.
     pub(super) busy: bool,
 }
 
-/// A learnt address that was never linked is forgotten after so many failures in a row.
+/// Where an address comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// Another server's word. Given up after [`LEARNT_FAILURES`].
+    Learnt(ServerId),
+    /// The server itself, over a link: one address a server, the newest.
+    Announced,
+    /// The operator's list, or a link that came up there.
+    Proven,
+}
+
+/// A learnt address that was never linked is forgotten after so many failures in a row; others may have to
+/// make room after as many.
 const LEARNT_FAILURES: u32 = 10;
 
 impl Server {
@@ -31,7 +42,7 @@ impl Server {
         let listed = self.config.bootstrap.clone();
         for introducer in listed {
             if introducer.key != self.config.key {
-                self.keep_linked(introducer.address, introducer.key, None, Duration::ZERO);
+                self.keep_linked(introducer.address, introducer.key, Source::Proven, Duration::ZERO);
             }
         }
         let met: Vec<_> = self
@@ -42,33 +53,59 @@ impl Server {
             .filter(|(address, _)| self.may_dial(address))
             .collect();
         for (address, key) in met {
-            self.keep_linked(address, key, None, Duration::ZERO);
+            self.keep_linked(address, key, Source::Announced, Duration::ZERO);
         }
     }
 
-    /// Adds an address if it is new and dials it after `delay`, unless its server is linked.
-    pub(super) fn keep_linked(
-        &mut self,
-        address: HostPort,
-        key: PublicKey,
-        teller: Option<ServerId>,
-        delay: Duration,
-    ) {
+    /// Adds an address and dials it after `delay`, unless its server is linked. A better source takes an
+    /// address over from a worse one.
+    fn keep_linked(&mut self, address: HostPort, key: PublicKey, source: Source, delay: Duration) {
         let own = self.config.address.as_ref();
-        if own.is_none() || own == Some(&address) || self.dials.contains_key(&address) {
+        if own.is_none() || own == Some(&address) {
             return;
         }
-        if self.dials.len() >= self.config.limits.servers + self.config.bootstrap.len() {
-            self.dropped("too many addresses", address.to_string());
+        if let Some(dial) = self.dials.get_mut(&address) {
+            if source > dial.source {
+                dial.source = source;
+                dial.key = key;
+            }
             return;
+        }
+        if self.dials.len() >= self.config.limits.servers + self.config.bootstrap.len()
+            && !self.make_room_for_dial()
+        {
+            return self.dropped("too many addresses", address.to_string());
         }
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
-        self.dials.insert(address, Dial { key, teller, failures: 0, busy: false });
+        self.dials.insert(address, Dial { key, source, failures: 0, busy: false });
     }
 
-    /// An address from a peer: bounded per teller and in rate, and only what the policy allows.
+    fn make_room_for_dial(&mut self) -> bool {
+        let hopeless = self
+            .dials
+            .iter()
+            .find(|(_, dial)| dial.source < Source::Proven && !dial.busy && dial.failures >= LEARNT_FAILURES);
+        let Some(hopeless) = hopeless.map(|(address, _)| address.clone()) else { return false };
+        self.forget_dial(&hopeless);
+        true
+    }
+
+    fn forget_dial(&mut self, address: &HostPort) {
+        self.dials.remove(address);
+        self.timers.cancel(&Timer::Redial(address.clone()));
+    }
+
+    /// When the next address from a peer may be dialled: at most one in [`super::Timing::learnt_dial`].
+    fn learnt_slot(&mut self) -> Duration {
+        let slot = self.next_learnt_dial.max(self.now.instant);
+        self.next_learnt_dial = slot + self.config.timing.learnt_dial;
+        slot.saturating_sub(self.now.instant)
+    }
+
+    /// An address of another server: bounded per teller and in rate, and only what the policy allows.
     pub(super) fn keep_learnt_linked(&mut self, teller: &ServerId, address: HostPort, key: PublicKey) {
-        let told = self.dials.values().filter(|dial| dial.teller.as_ref() == Some(teller)).count();
+        let source = Source::Learnt(teller.clone());
+        let told = self.dials.values().filter(|dial| dial.source == source).count();
         if !self.may_dial(&address) || self.dials.contains_key(&address) {
             return;
         }
@@ -76,9 +113,23 @@ impl Server {
             self.dropped("too many addresses from one teller", format!("{teller}: {address}"));
             return;
         }
-        let slot = self.next_learnt_dial.max(self.now.instant);
-        self.next_learnt_dial = slot + self.config.timing.learnt_dial;
-        self.keep_linked(address, key, Some(teller.clone()), slot.saturating_sub(self.now.instant));
+        let delay = self.learnt_slot();
+        self.keep_linked(address, key, source, delay);
+    }
+
+    /// An address that a server says is its own: the newest replaces the one before.
+    pub(super) fn keep_announced_linked(&mut self, address: HostPort, key: PublicKey) {
+        if !self.may_dial(&address) {
+            return;
+        }
+        let before = self.dials.iter().find(|(other, dial)| {
+            **other != address && dial.key == key && dial.source == Source::Announced && !dial.busy
+        });
+        if let Some(before) = before.map(|(other, _)| other.clone()) {
+            self.forget_dial(&before);
+        }
+        let delay = self.learnt_slot();
+        self.keep_linked(address, key, Source::Announced, delay);
     }
 
     pub(super) fn may_dial(&self, address: &HostPort) -> bool {
@@ -118,9 +169,8 @@ impl Server {
         dial.busy = false;
         dial.failures = if failed { dial.failures.saturating_add(1) } else { 0 };
         let failures = dial.failures;
-        if dial.teller.is_some() && failures >= LEARNT_FAILURES {
-            self.dials.remove(address);
-            return;
+        if matches!(dial.source, Source::Learnt(_)) && failures >= LEARNT_FAILURES {
+            return self.forget_dial(address);
         }
         let timing = &self.config.timing;
         let doublings = failures.saturating_sub(1).min(16);
@@ -129,11 +179,11 @@ impl Server {
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
     }
 
-    /// A server is linked: its addresses have proven themselves and start afresh next time.
-    pub(super) fn dial_succeeded(&mut self, key: &PublicKey) {
-        for dial in self.dials.values_mut().filter(|dial| dial.key == *key) {
+    /// A link has come up where we dialled.
+    pub(super) fn dial_succeeded(&mut self, address: &HostPort) {
+        if let Some(dial) = self.dials.get_mut(address) {
             dial.failures = 0;
-            dial.teller = None;
+            dial.source = Source::Proven;
         }
     }
 
@@ -153,8 +203,13 @@ impl Server {
         }
     }
 
+    /// Whether the holder of a key is at the other end of a link. Who merely showed that key on a link that
+    /// they opened does not count.
     fn is_linked(&self, key: &PublicKey) -> bool {
-        self.peers.values().any(|peer| peer.record.key == *key && !peer.links.is_empty())
+        let links = self.peers.values().filter(|peer| peer.record.key == *key).flat_map(|peer| &peer.links);
+        links
+            .filter_map(|link| self.links.get(link))
+            .any(|link| link.is_dialled() || link.server().is_some_and(|server| server.proven))
     }
 }
 

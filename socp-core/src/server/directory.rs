@@ -2,7 +2,7 @@
 
 use super::api::LinkId;
 use super::{Server, Session};
-use crate::crypto::{SharedPayload, Verified};
+use crate::crypto::Verified;
 use crate::wire::{Directory, DirectoryEntry, ErrorCode, Payload, Pubkey, Recipient, UserId};
 
 /// A directory entry without id and meta: key in base64, server id, punctuation.
@@ -11,15 +11,18 @@ const ENTRY_BYTES: usize = 1_100;
 impl Server {
     /// Everybody but the newcomer: pages for natives, one USER_ADDED per user for others.
     pub(super) fn send_directory(&mut self, link: LinkId, user: &UserId, bare: bool) {
-        let users: Vec<DirectoryEntry> = self.online_users().filter(|entry| entry.user_id != *user).collect();
         if bare {
-            for entry in users {
-                let entry = DirectoryEntry { event: Some("added".into()), ..entry };
-                let payload = SharedPayload::new(&Payload::UserAdded(entry));
-                self.broadcast(vec![link], payload);
+            let online =
+                self.users.iter().filter(|(other, entry)| *other != user && entry.location.is_some());
+            let online: Vec<UserId> = online.map(|(other, _)| other.clone()).collect();
+            for other in online {
+                if let Some(payload) = self.user_added(&other) {
+                    self.broadcast(vec![link], payload);
+                }
             }
             return;
         }
+        let users = self.online_users().filter(|entry| entry.user_id != *user).collect();
         for page in self.directory_pages(users) {
             self.send(link, Recipient::from(user), &Payload::Directory(page));
         }
@@ -27,7 +30,6 @@ impl Server {
 
     /// LIST_REQUEST: the asker included, sorted by label, then id.
     pub(super) fn on_list_request(&mut self, link: LinkId, user: &UserId) {
-        self.charge_request(link);
         let mut users: Vec<DirectoryEntry> = self.online_users().collect();
         users.sort_by_cached_key(|entry| {
             let name = entry.meta.as_ref().and_then(|meta| meta.display_name());
@@ -45,6 +47,8 @@ impl Server {
             false => self.directory_pages(users),
         };
         for page in pages {
+            // Each page costs a signature.
+            self.charge_request(link);
             self.send(link, Recipient::from(user), &Payload::ListResponse(page));
         }
     }

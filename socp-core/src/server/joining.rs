@@ -62,11 +62,15 @@ impl Server {
             // A server that sends no WELCOME has said with this who it is.
             _ => {
                 let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
-                let outcome = self.pin_server(&server, &key, PinRank::Introduced, Some(address.clone()));
-                if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) || self.is_native(&server) {
+                let rank = self.rank_of(&key, true, PinRank::Introduced);
+                let outcome = match self.is_native(&server) || self.is_key_of_native(&key) {
+                    true => PinOutcome::Conflict,
+                    false => self.pin_server(&server, &key, rank, Some(address.clone())),
+                };
+                if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
                     return self.close(link_id, close_code::POLICY, "not the server that was expected");
                 }
-                self.identify(link_id, &server, None, Some(address));
+                self.identify(link_id, &server, None, Some(address), None);
                 self.link_up(link_id);
             }
         }
@@ -79,23 +83,31 @@ impl Server {
         let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
         let signed = frame.proof(Purpose::Transport).is_some();
         let their_nonce = welcome.nonce.filter(|_| signed);
-        // First of all, since the id that is taken may be the introducer's own.
-        if welcome.assigned_id != self.id && !self.adopt(&welcome.assigned_id, &key, signed) {
+        if their_nonce.is_none() && (self.is_native(&server) || self.is_key_of_native(&key)) {
+            return self.close(link_id, close_code::POLICY, "a native server without a nonce");
+        }
+        let assigned = Some(&welcome.assigned_id).filter(|assigned| **assigned != self.id).cloned();
+        if assigned.as_ref().is_some_and(|assigned| !self.may_adopt(assigned, &key, signed)) {
             self.dropped("assigned id not adopted", format!("{server}: {}", welcome.assigned_id));
             return self.close(link_id, close_code::POLICY, "assigned id not adopted");
         }
-        // Unsigned, it suggests and changes nothing.
-        let rank = if signed { PinRank::Introduced } else { PinRank::Claimed };
-        let outcome = match server == self.id {
+        // Unsigned, it suggests a first pin and changes nothing.
+        let rank = self.rank_of(&key, signed, PinRank::Introduced);
+        let outcome = match server == self.id && assigned.is_none() {
             true => PinOutcome::Conflict,
             false => self.pin_server(&server, &key, rank, Some(address.clone())),
         };
-        let downgraded = their_nonce.is_none() && self.is_native(&server);
-        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) || downgraded {
+        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
             return self.close(link_id, close_code::POLICY, "not the server that was expected");
         }
         let nonces = their_nonce.map(|theirs| Nonces { ours: our_nonce, theirs });
-        self.identify(link_id, &server, nonces, Some(address.clone()));
+        self.identify(link_id, &server, nonces, Some(address.clone()), assigned.clone());
+        match (nonces, assigned) {
+            // A WELCOME can be a replay: the id is taken once the LINK_PROOF over our nonce names it.
+            (Some(_), Some(_)) => return,
+            (None, Some(assigned)) => self.adopt(assigned),
+            (Some(_) | None, None) => {}
+        }
         if let Some(nonces) = nonces {
             self.send_link_proof(link_id, &server, nonces, LinkRole::Dial, &address);
         }
@@ -107,22 +119,31 @@ impl Server {
         }
         if nonces.is_none() {
             self.link_up(link_id);
-            self.take_welcomed_clients(link_id, &server, frame.frame().ts(), welcome);
+            if signed {
+                self.take_welcomed_clients(link_id, &server, frame.frame().ts(), welcome);
+            }
         }
     }
 
-    /// Takes the id that an introducer assigned (decisions §7): only before our first link and our first
-    /// user, only from a WELCOME under a bootstrap pin, only a fresh UUID v4.
-    fn adopt(&mut self, id: &ServerId, key: &PublicKey, signed: bool) -> bool {
+    /// Whether an id that an introducer assigned may be taken (decisions §7): only before our first link and
+    /// our first user, only from a WELCOME under a bootstrap pin, only a fresh UUID v4, and never in
+    /// place of the id that derives from our key, which is ours whatever others say.
+    fn may_adopt(&self, id: &ServerId, key: &PublicKey, signed: bool) -> bool {
         let trusted = signed && self.config.bootstrap.iter().any(|introducer| introducer.key == *key);
         let first = self.peers.values().all(|peer| peer.links.is_empty()) && self.local.is_empty();
         let fresh = id.id().is_uuid_v4() && !self.peers.contains_key(id);
-        if trusted && first && fresh {
-            self.id = id.clone();
-            self.out.push(Action::Persist(Record::OwnId(id.clone())));
-            self.report(Report::IdAssigned { server: id.clone() });
-        }
-        trusted && first && fresh
+        trusted && first && fresh && !self.id.derives_from(&self.config.key)
+    }
+
+    fn adopt(&mut self, id: ServerId) {
+        self.id = id.clone();
+        self.out.push(Action::Persist(Record::OwnId(id.clone())));
+        self.report(Report::IdAssigned { server: id });
+    }
+
+    /// Whether a native server has shown this key: from others it counts for nothing without a proof.
+    fn is_key_of_native(&self, key: &PublicKey) -> bool {
+        self.peers.values().any(|peer| peer.record.native && peer.record.key == *key)
     }
 
     /// SERVER_HELLO_JOIN, or SERVER_HELLO_LINK as a first frame, on a link that somebody else dialled.
@@ -135,16 +156,18 @@ impl Server {
     ) {
         let (Some(from), Ok(key)) = (frame.frame().from(), hello.pubkey.key()) else { return };
         let signed = frame.proof(Purpose::Transport).is_some();
-        let their_nonce = hello.nonce.filter(|_| signed);
-        let identified = self.identify_newcomer(&ServerId::from(from.clone()), key, hello, is_join && signed);
-        let identified =
-            identified.and_then(|server| match their_nonce.is_none() && self.is_native(&server) {
-                true => Err(Refused {
-                    code: ErrorCode::InvalidSig,
-                    detail: "this id has proven itself: nonce is missing",
-                }),
-                false => Ok(server),
-            });
+        // `type` is not signed: a JOIN that comes again as a HELLO_LINK brings a nonce and proves nothing.
+        let their_nonce = hello.nonce.filter(|_| signed && is_join);
+        let from = ServerId::from(from.clone());
+        let unproven_native = their_nonce.is_none()
+            && (self.is_native(&from) || self.is_key_of_native(key) || hello.nonce.is_some());
+        let identified = match unproven_native {
+            true => Err(Refused {
+                code: ErrorCode::InvalidSig,
+                detail: "this server has proven itself before: a signed SERVER_HELLO_JOIN with a nonce is needed",
+            }),
+            false => self.identify_newcomer(&from, key, hello, signed, is_join),
+        };
         let server = match identified {
             Ok(server) => server,
             Err(refused) => {
@@ -153,8 +176,8 @@ impl Server {
             }
         };
         self.timers.cancel(&Timer::Greeting(link_id));
-        let nonces = their_nonce.filter(|_| is_join).map(|theirs| Nonces { ours: self.nonce(), theirs });
-        self.identify(link_id, &server, nonces, None);
+        let nonces = their_nonce.map(|theirs| Nonces { ours: self.nonce(), theirs });
+        self.identify(link_id, &server, nonces, None, None);
         if is_join {
             let welcome = self.welcome(&server, nonces.map(|nonces| nonces.ours));
             self.send(link_id, Recipient::from(&server), &Payload::ServerWelcome(welcome));
@@ -177,7 +200,8 @@ impl Server {
         from: &ServerId,
         key: &PublicKey,
         hello: &ServerHello,
-        may_assign: bool,
+        signed: bool,
+        is_join: bool,
     ) -> Result<ServerId, Refused> {
         let refused = |code, detail| Err(Refused { code, detail });
         if *key == self.config.key {
@@ -189,20 +213,28 @@ impl Server {
             }
             JoinPolicy::Allowlist(_) | JoinPolicy::Open => {}
         }
+        let rank = self.rank_of(key, signed, PinRank::Claimed);
         let outcome = match *from == self.id {
             true => PinOutcome::Conflict,
-            false => self.pin_server(from, key, PinRank::Claimed, hello.address()),
+            false => self.pin_server(from, key, rank, hello.address()),
         };
         match outcome {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => Ok(from.clone()),
             PinOutcome::Full => refused(ErrorCode::Timeout, "this server knows too many servers"),
-            PinOutcome::Conflict if may_assign => {
-                let mut bytes = [0; 16];
-                rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut bytes);
-                let assigned = ServerId::from(Id::uuid_v4(bytes));
-                match self.pin_server(&assigned, key, PinRank::Claimed, hello.address()) {
-                    PinOutcome::First => Ok(assigned),
-                    PinOutcome::Same | PinOutcome::Replaced | PinOutcome::Conflict | PinOutcome::Full => {
+            PinOutcome::Conflict if signed && is_join => {
+                // Who comes again gets the id of last time.
+                let before = self.peers.iter().find(|(_, peer)| peer.record.key == *key);
+                let assigned = match before {
+                    Some((id, _)) => id.clone(),
+                    None => {
+                        let mut bytes = [0; 16];
+                        rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut bytes);
+                        ServerId::from(Id::uuid_v4(bytes))
+                    }
+                };
+                match self.pin_server(&assigned, key, rank, hello.address()) {
+                    PinOutcome::First | PinOutcome::Same => Ok(assigned),
+                    PinOutcome::Replaced | PinOutcome::Conflict | PinOutcome::Full => {
                         refused(ErrorCode::Timeout, "this server knows too many servers")
                     }
                 }
@@ -218,6 +250,7 @@ impl Server {
         server: &ServerId,
         nonces: Option<Nonces>,
         address: Option<HostPort>,
+        assigned: Option<ServerId>,
     ) {
         self.timers.cancel(&Timer::Welcome(link_id));
         if nonces.is_some() {
@@ -225,7 +258,8 @@ impl Server {
         }
         if let Some(link) = self.links.get_mut(&link_id) {
             let server = server.clone();
-            link.state = LinkState::Server(ServerLink { server, nonces, address, proven: false, up: false });
+            let link_state = ServerLink { server, nonces, address, assigned, proven: false, up: false };
+            link.state = LinkState::Server(link_state);
         }
     }
 
@@ -239,13 +273,13 @@ impl Server {
     pub(super) fn on_link_proof(&mut self, link_id: LinkId, server: &ServerId, proof: &LinkProof) {
         let Some(link) = self.links.get(&link_id).and_then(Link::server) else { return };
         let Some(nonces) = link.nonces.filter(|_| !link.proven) else { return };
-        let dialled = link.address.clone();
+        let (dialled, assigned) = (link.address.clone(), link.assigned.clone());
         let role = if dialled.is_some() { LinkRole::Accept } else { LinkRole::Dial };
         let expected_address = dialled.clone().or_else(|| self.binding_address());
         let holds = proof.nonce == nonces.ours
             && proof.own_nonce == nonces.theirs
             && proof.from == *server
-            && proof.to == self.id
+            && proof.to == *assigned.as_ref().unwrap_or(&self.id)
             && proof.role == role
             && proof
                 .address()
@@ -254,14 +288,25 @@ impl Server {
             self.dropped("link proof does not hold", server.to_string());
             return self.close(link_id, close_code::POLICY, "link proof does not hold");
         }
+        let key = self.peers.get(server).map(|peer| peer.record.key.clone());
+        let (Some(key), true) =
+            (key, assigned.is_none() || self.peers.values().all(|peer| peer.links.is_empty()))
+        else {
+            return self.close(link_id, close_code::POLICY, "assigned id not adopted");
+        };
         self.timers.cancel(&Timer::LinkProof(link_id));
         if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
             link.proven = true;
         }
         self.mark_native(server);
-        if let (Some(address), Some(peer)) = (dialled, self.peers.get(server)) {
-            let key = peer.record.key.clone();
-            self.pin_server(server, &key, PinRank::Proven, Some(address));
+        if let Some(address) = dialled {
+            let rank = self.rank_of(&key, true, PinRank::Proven);
+            self.pin_server(server, &key, rank, Some(address.clone()));
+            if let Some(assigned) = assigned {
+                self.adopt(assigned);
+                self.send_link_proof(link_id, server, nonces, LinkRole::Dial, &address);
+                self.introduce_ourselves(link_id, Recipient::from(server));
+            }
         }
         self.link_up(link_id);
     }
@@ -387,7 +432,11 @@ impl Server {
         address: HostPort,
         rank: PinRank,
     ) {
-        if *server == self.id || *key == self.config.key {
+        let welcome = match &self.config.join {
+            JoinPolicy::Allowlist(keys) => keys.contains(key),
+            JoinPolicy::Open => true,
+        };
+        if *server == self.id || *key == self.config.key || !welcome {
             return;
         }
         match self.pin_server(server, key, rank, Some(address.clone())) {
@@ -408,14 +457,17 @@ impl Server {
         let (teller, up) = (teller.server.clone(), teller.up);
         let signed = frame.proof(Purpose::Transport).is_some();
         let known = self.peers.get(&from).and_then(|peer| peer.record.address.clone());
-        let news = from != self.id && known.is_none_or(|known| Some(known) != hello.address());
+        // Nothing orders announcements, so a third party's, which may be old, moves no address that is known.
+        let news =
+            from != self.id && known.is_none_or(|known| from == teller && Some(known) != hello.address());
         let Some(address) = hello.address().filter(|_| news && signed) else { return };
+        self.charge_request(link_id);
         if from == teller {
             if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key) {
                 peer.record.address = Some(address.clone());
                 self.persist_server(&from);
-                if up && self.may_dial(&address) {
-                    self.keep_linked(address, key.clone(), None, self.config.timing.redial_first);
+                if up {
+                    self.keep_announced_linked(address, key.clone());
                 }
             }
         } else if up {
@@ -432,7 +484,7 @@ impl Server {
         let Some(link) = self.links.get(&link_id) else { return };
         let Some(server_link) = link.server() else { return };
         let (server, proven, dialled) = (server_link.server.clone(), server_link.proven, link.is_dialled());
-        let opened = link.opened;
+        let (opened, dialled_address) = (link.opened, server_link.address.clone());
         let rival = self.peers.get(&server).and_then(|peer| peer.link()).filter(|_| proven);
         let rival = rival
             .and_then(|rival| self.links.get(&rival))
@@ -460,9 +512,13 @@ impl Server {
         }
         self.timers.cancel(&Timer::Unreachable(server.clone()));
         self.report(Report::ServerUp { server: server.clone(), link: link_id, proven });
-        self.dial_succeeded(&key);
-        if let Some(address) = address.filter(|address| self.may_dial(address)) {
-            self.keep_linked(address, key, None, self.config.timing.redial_first);
+        match dialled_address {
+            Some(dialled) => self.dial_succeeded(&dialled),
+            None => {
+                if let Some(address) = address {
+                    self.keep_announced_linked(address, key);
+                }
+            }
         }
         if first {
             self.relocate_users_of(&server);

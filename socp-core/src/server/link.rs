@@ -66,6 +66,8 @@ pub(super) struct ServerLink {
     pub(super) nonces: Option<Nonces>,
     /// What was dialled, if we dialled.
     pub(super) address: Option<HostPort>,
+    /// The id that the peer, an introducer, assigned to us; taken once its LINK_PROOF holds.
+    pub(super) assigned: Option<ServerId>,
     /// Whether the peer's LINK_PROOF held.
     pub(super) proven: bool,
     /// Whether the link counts as up.

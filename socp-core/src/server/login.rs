@@ -9,7 +9,7 @@ use crate::close_code;
 use crate::crypto::{Purpose, SharedPayload, Verified};
 use crate::wire::{
     Attestation, ErrorCode, HostPort, LoginChallenge, LoginProof, Meta, Payload, PublicKey, Recipient,
-    UserAdvertise, UserHello, UserHelloAck, UserId, UserLoggedIn, UserRemove,
+    UserAdvertise, UserHello, UserId, UserLoggedIn, UserRemove,
 };
 
 /// A login that is complete but for the tables.
@@ -60,8 +60,9 @@ impl Server {
 
     /// The seed's hello is not a login; its USER_LOGIN is, which this version does not take.
     fn acknowledge_seed_hello(&mut self, link: LinkId, user: &UserId) {
-        let ack = UserHelloAck { status: "ok".into() };
-        self.send(link, Recipient::from(user), &Payload::UserHelloAck(ack));
+        self.charge_request(link);
+        let ack = self.frame(Recipient::from(user), self.hello_ack.clone());
+        self.send_to(vec![link], ack);
     }
 
     fn challenge(&mut self, link_id: LinkId, user: UserId, key: PublicKey, meta: Meta) {
@@ -98,6 +99,11 @@ impl Server {
         if let Err((code, detail)) = self.check_login_proof(&user, proof) {
             return self.refuse_login(link_id, frame, code, detail);
         }
+        if self.remotely_attested(&user, &key).is_some_and(|theirs| theirs > proof.issued_at) {
+            // It would be refused by everybody who knows of the other login.
+            let detail = "there is a newer login at another server";
+            return self.refuse_login(link_id, frame, ErrorCode::NameInUse, detail);
+        }
         let Some(sig) = frame.frame().sig().cloned() else { return };
         let attestation = Some(Attestation { payload: proof.clone(), sig });
         self.arrive(link_id, Arrival { user, key, meta, attestation });
@@ -128,7 +134,8 @@ impl Server {
             self.error(link_id, ErrorCode::Timeout, "this server is full", None);
             return self.close(link_id, close_code::POLICY, "too many users");
         }
-        match self.pin_user(&user, &key, proven, &meta) {
+        let outcome = self.pin_user(&user, &key, proven);
+        match outcome {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
             PinOutcome::Conflict => {
                 // Pinned by gossip while the proof was on its way.
@@ -140,7 +147,6 @@ impl Server {
                 return self.close(link_id, close_code::POLICY, "too many users");
             }
         }
-        let changed = self.local.get(&user).map(|session| session.key != key || session.meta != meta);
         if let Some(earlier) = self.local.get(&user).map(|session| session.link) {
             // A proven login replaces the earlier session, which is told why; the user stays online.
             self.error(earlier, ErrorCode::NameInUse, "replaced by a newer login", None);
@@ -179,8 +185,7 @@ impl Server {
                 .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
         }
         self.send_directory(link_id, &user, !proven);
-        self.relocate(&user);
-        if changed != Some(false) {
+        if !self.relocate(&user) && outcome == PinOutcome::Replaced {
             self.tell_added(&user);
         }
         self.advertise(&user);
@@ -242,8 +247,9 @@ impl Server {
     /// A session's attestation is to be renewed by a new challenge.
     pub(super) fn on_renewal_due(&mut self, user: &UserId) {
         let nonce = self.nonce();
+        let until = self.now.instant + self.config.timing.challenge;
         let Some(session) = self.local.get_mut(user) else { return };
-        session.challenge = Some(nonce);
+        session.challenge = Some((nonce, until));
         let link = session.link;
         self.timers
             .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
@@ -258,7 +264,9 @@ impl Server {
         proof: &LoginProof,
     ) {
         let Some(session) = self.local.get_mut(user) else { return };
-        let expected = session.challenge.take() == Some(proof.nonce);
+        let now = self.now.instant;
+        let expected =
+            session.challenge.take().is_some_and(|(nonce, until)| nonce == proof.nonce && now <= until);
         let (key, meta) = (session.key.clone(), session.meta.clone());
         let checked = match expected {
             true => self.check_login_proof(user, proof),

@@ -40,10 +40,11 @@ pub use limits::{Limits, Timing};
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
 use crate::wire::{
     Empty, ErrorCode, ErrorReport, Frame, FrameRef, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
-    ServerId, Timestamp, UserId,
+    ServerId, Timestamp, UserHelloAck, UserId,
 };
 use crate::{Deadline, Now, close_code};
 use admission::Rule;
+use budget::Budget;
 use dialling::Dial;
 use link::{Link, LinkState};
 use peer::Peer;
@@ -75,6 +76,11 @@ pub struct Server {
     /// Deliveries sent to other servers, so that their ERROR finds the author.
     in_transit: VecDeque<InTransit>,
     heartbeat: SharedPayload,
+    hello_ack: SharedPayload,
+    /// Removals in our own name that answered somebody's stale advert, for a while.
+    settled: Seen,
+    /// USER_KEY_CONFLICTs that clients may be told of.
+    conflicts: Budget,
     out: Vec<Action>,
 }
 
@@ -88,6 +94,8 @@ struct User {
     location: Option<Location>,
     /// Servers whose tables hold a claim for this user.
     claimed_by: BTreeSet<ServerId>,
+    /// USER_ADDED as it is told to everybody, signed once.
+    added: Option<SharedPayload>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,8 +115,8 @@ struct Session {
     attested: Option<u64>,
     /// Came with a bare USER_HELLO: gets adverts and removals themselves, and lists without pages.
     bare: bool,
-    /// A renewal challenge that is open.
-    challenge: Option<Nonce>,
+    /// A renewal challenge that is open, and until when.
+    challenge: Option<(Nonce, Duration)>,
     /// Signed once, sent to whoever needs it.
     advert: Unsigned,
 }
@@ -162,6 +170,13 @@ impl Server {
             delivered: Seen::new(config.limits.seen_entries, timing.seen),
             in_transit: VecDeque::new(),
             heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
+            hello_ack: SharedPayload::new(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
+            settled: Seen::new(config.limits.seen_entries, timing.presence),
+            conflicts: Budget::new(
+                config.limits.error_burst,
+                f64::from(config.limits.errors_per_second),
+                now.instant,
+            ),
             out: Vec::new(),
             config,
         };
@@ -342,7 +357,6 @@ impl Server {
         match frame.frame().payload() {
             Payload::Heartbeat(_) => {}
             Payload::LinkProof(proof) => self.on_link_proof(link, server, proof),
-            Payload::ServerWelcome(welcome) => self.learn_from_welcome(server, welcome),
             Payload::ServerAnnounce(hello) => self.on_announce(link, &frame, hello),
             Payload::ServerHelloJoin(_) | Payload::ServerHelloLink(_) => {}
             Payload::UserAdvertise(advert) => {
@@ -380,7 +394,11 @@ impl Server {
     fn on_refused(&mut self, link_id: LinkId, refusal: Refusal) {
         let now = self.now.instant;
         let Some(link) = self.links.get_mut(&link_id) else { return };
-        let within_budget = link.bad_frames.take(now);
+        let own = match (&link.state, &refusal.from) {
+            (LinkState::Server(server), Some(from)) => from == server.server.id(),
+            _ => true,
+        };
+        let within_budget = !own || link.bad_frames.take(now);
         let answers_error = refusal.reference.as_ref().is_some_and(|reference| &*reference.kind == "ERROR");
         let from_server = matches!(link.state, LinkState::Server(_) | LinkState::Joining(_));
         let detail = format!("{link_id:?}: {refusal}").into();

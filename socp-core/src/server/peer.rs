@@ -48,6 +48,8 @@ pub(super) struct PresenceTable {
     /// The newest `issued_at` of any advert or removal.
     pub(super) newest: u64,
     pub(super) presence: Option<StoredPresence>,
+    /// No further PRESENCE_REQUEST before.
+    pub(super) ask_at: Duration,
     /// A PRESENCE_REQUEST is under way: adverts older than the last match wait for the list.
     pub(super) request: Option<Request>,
 }
@@ -63,7 +65,8 @@ pub(super) struct Claim {
     pub(super) attested: Option<u64>,
     pub(super) key: Option<PublicKey>,
     pub(super) meta: Meta,
-    /// Whether its key agrees with the pin; others count in the digest and nowhere else.
+    /// Whether it may count as a location; others count in the digest and nowhere else. Its key must agree
+    /// with the pin besides, which may move.
     pub(super) accepted: bool,
     /// The advert's own text and payload, to be passed on; WELCOME entries have none.
     pub(super) text: Option<WireText>,

@@ -1,12 +1,13 @@
 //! Pins: which key belongs to which id, of servers and of users (decisions §2, §4).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
 use super::budget::Budget;
 use super::peer::{Peer, PresenceTable};
 use super::{Server, User};
-use crate::wire::{HostPort, Meta, PublicKey, ServerId, UserId};
+use crate::wire::{HostPort, PublicKey, ServerId, UserId};
 
 /// What became of a key that was seen for an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) enum PinOutcome {
 impl Server {
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
         for record in snapshot.servers.into_iter().take(self.config.limits.servers) {
-            if record.key != self.config.key {
+            if record.key != self.config.key && record.server_id != self.id {
                 self.peers.insert(
                     record.server_id.clone(),
                     new_peer(record, self.now.instant, &self.config.limits),
@@ -39,7 +40,19 @@ impl Server {
         }
     }
 
-    /// Pins a server's key at a rank, or raises the rank of the same key.
+    /// The rank of a pin whose owner spoke: the operator's word for a key holds under whatever id it comes,
+    /// if the frame was signed with it.
+    pub(super) fn rank_of(&self, key: &PublicKey, signed: bool, rank: PinRank) -> PinRank {
+        let listed = self.config.bootstrap.iter().any(|introducer| introducer.key == *key);
+        match (signed, listed) {
+            (true, true) => PinRank::Bootstrap,
+            (true, false) => rank,
+            (false, _) => PinRank::Claimed,
+        }
+    }
+
+    /// Pins a server's key at a rank, or raises the rank of the same key. A key from which the id derives
+    /// gives way to no other.
     pub(super) fn pin_server(
         &mut self,
         server: &ServerId,
@@ -47,13 +60,8 @@ impl Server {
         rank: PinRank,
         address: Option<HostPort>,
     ) -> PinOutcome {
-        // The operator's word for a key holds under whatever id it comes.
-        let rank = match self.config.bootstrap.iter().any(|introducer| introducer.key == *key) {
-            true => PinRank::Bootstrap,
-            false => rank,
-        };
         let Some(peer) = self.peers.get_mut(server) else {
-            if self.peers.len() >= self.config.limits.servers && !self.forget_a_stranger() {
+            if self.peers.len() >= self.config.limits.servers && !self.make_room_for_server(rank) {
                 self.dropped("too many servers", server.to_string());
                 return PinOutcome::Full;
             }
@@ -78,11 +86,10 @@ impl Server {
                 peer.record.address = address;
             }
             PinOutcome::Same
-        } else if rank > peer.record.rank
-            || (server.derives_from(key) && !server.derives_from(&peer.record.key))
+        } else if !server.derives_from(&peer.record.key)
+            && (server.derives_from(key) || rank > peer.record.rank)
         {
-            peer.record =
-                ServerRecord { key: key.clone(), rank, address, native: false, matched: 0, ..before.clone() };
+            peer.record = ServerRecord { key: key.clone(), rank, address, matched: 0, ..before.clone() };
             peer.form = None;
             PinOutcome::Replaced
         } else {
@@ -102,20 +109,36 @@ impl Server {
         outcome
     }
 
-    /// Makes room for a server: whoever merely claimed an id once, and is not here, goes first. So strangers
-    /// who fill the table keep nobody out.
-    fn forget_a_stranger(&mut self) -> bool {
+    /// Makes room for a server: who is not here and never proved itself on a link that we dialled goes first,
+    /// so strangers who fill the table keep nobody out. For the operator's own list anybody absent goes.
+    fn make_room_for_server(&mut self, rank: PinRank) -> bool {
         let now = self.now.instant;
+        let worth_keeping = if rank == PinRank::Bootstrap { PinRank::Bootstrap } else { PinRank::Proven };
+        if rank == PinRank::Introduced {
+            // Hearsay displaces nobody.
+            return false;
+        }
+        let linking: BTreeSet<&ServerId> =
+            self.links.values().filter_map(|link| link.server()).map(|link| &link.server).collect();
         let stranger = self.peers.iter().find(|(server, peer)| {
-            let linking =
-                self.links.values().filter_map(|link| link.server()).any(|link| link.server == **server);
-            let worth_keeping = peer.record.rank > PinRank::Claimed || peer.record.native;
-            !worth_keeping && !linking && !peer.is_reachable(now)
+            peer.record.rank < worth_keeping && !linking.contains(server) && !peer.is_reachable(now)
         });
         let Some(stranger) = stranger.map(|(server, _)| server.clone()) else { return false };
         self.forget_claims_of(&stranger);
         self.peers.remove(&stranger);
         self.out.push(super::Action::Persist(Record::ForgetServer(stranger)));
+        true
+    }
+
+    /// Makes room for a user who has proven a key: whoever never did, and is nowhere online, goes first.
+    fn make_room_for_user(&mut self) -> bool {
+        let stranger = self
+            .users
+            .iter()
+            .find(|(_, user)| !user.proven && user.location.is_none() && user.claimed_by.is_empty());
+        let Some(stranger) = stranger.map(|(user, _)| user.clone()) else { return false };
+        self.users.remove(&stranger);
+        self.out.push(super::Action::Persist(Record::ForgetUser(stranger)));
         true
     }
 
@@ -140,35 +163,34 @@ impl Server {
     }
 
     /// Pins a user's key: the key from which the id derives beats any other, else the first stays.
-    pub(super) fn pin_user(
-        &mut self,
-        user: &UserId,
-        key: &PublicKey,
-        proven: bool,
-        meta: &Meta,
-    ) -> PinOutcome {
-        let outcome = self.judge_user_key(user, key);
+    pub(super) fn pin_user(&mut self, user: &UserId, key: &PublicKey, proven: bool) -> PinOutcome {
+        let mut outcome = self.judge_user_key(user, key);
+        if outcome == PinOutcome::Full && proven && self.make_room_for_user() {
+            outcome = PinOutcome::First;
+        }
         match outcome {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
             PinOutcome::Conflict | PinOutcome::Full => return outcome,
         }
         let entry = self.users.entry(user.clone()).or_default();
-        let changed = entry.key.as_ref() != Some(key) || entry.meta != *meta || (proven && !entry.proven);
+        let changed = entry.key.as_ref() != Some(key) || (proven && !entry.proven);
         entry.proven = proven || (entry.proven && outcome == PinOutcome::Same);
         entry.key = Some(key.clone());
-        entry.meta = meta.clone();
         if changed {
-            entry.version += 1;
-            let record = UserRecord {
-                user_id: user.clone(),
-                key: key.clone(),
-                proven: entry.proven,
-                meta: meta.clone(),
-                version: entry.version,
-            };
-            self.out.push(super::Action::Persist(Record::User(record)));
+            self.persist_user(user);
         }
         outcome
+    }
+
+    /// Persists a user that has changed.
+    pub(super) fn persist_user(&mut self, user: &UserId) {
+        let Some(entry) = self.users.get_mut(user) else { return };
+        entry.added = None;
+        entry.version += 1;
+        let Some(key) = entry.key.clone() else { return };
+        let (proven, meta, version) = (entry.proven, entry.meta.clone(), entry.version);
+        let record = UserRecord { user_id: user.clone(), key, proven, meta, version };
+        self.out.push(super::Action::Persist(Record::User(record)));
     }
 
     /// What [`Server::pin_user`] would say, without doing it.

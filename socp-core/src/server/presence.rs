@@ -16,6 +16,9 @@ use crate::wire::{
     UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
 };
 
+/// The longest advert that is kept: key, attestation, signature, `meta` of 4 KiB, and some rotations.
+const MAX_ADVERT_BYTES: usize = 16 * 1024;
+
 /// How news from an origin compares with what is known (decisions §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Freshness {
@@ -40,11 +43,8 @@ impl Server {
         if advert.event.is_some() || (advert.meta.is_none() && advert.issued_at.is_some()) {
             return self.dropped("not an advert", advert.user_id.to_string());
         }
-        if advert.meta.as_ref().is_some_and(|meta| meta.as_str().len() > self.config.limits.meta_bytes) {
-            return self.dropped("meta is too long", advert.user_id.to_string());
-        }
-        if self.config.strict_ids && !advert.user_id.id().is_uuid_v4() {
-            return self.dropped("user_id is not a UUID v4", advert.user_id.to_string());
+        if frame.frame().text().len() > MAX_ADVERT_BYTES {
+            return self.dropped("advert is too long", advert.user_id.to_string());
         }
         if origin == self.id {
             return self.on_own_advert(link_id, &advert.user_id, advert.issued_at);
@@ -79,11 +79,18 @@ impl Server {
             attested: self.attested(frame, advert),
             key: advert.key_field().and_then(|field| field.key().ok().cloned()),
             meta: advert.meta.clone().unwrap_or_default(),
-            accepted: false,
+            accepted: self.is_acceptable(advert),
             text: Some(frame.frame().text().clone()),
             payload_hash: super::seen::payload_hash(frame.frame()),
             confirmed: true,
         }
+    }
+
+    /// What we would refuse from our own users counts in its origin's digest, and nowhere else.
+    fn is_acceptable(&self, advert: &UserAdvertise) -> bool {
+        let short =
+            advert.meta.as_ref().is_none_or(|meta| meta.as_str().len() <= self.config.limits.meta_bytes);
+        short && (!self.config.strict_ids || advert.user_id.id().is_uuid_v4())
     }
 
     /// USER_REMOVE: only if the claim still is that server's, which keeping one table per origin ensures.
@@ -113,9 +120,12 @@ impl Server {
         self.heard_of(origin, link_id);
         let frame = frame.frame();
         self.remember(frame);
+        let was_there = self.is_located_at(user, origin);
         self.drop_claim(origin, user);
-        let bare = self.bare_user_links();
-        self.relay(bare, frame);
+        if was_there {
+            let bare = self.bare_user_links();
+            self.relay(bare, frame);
+        }
         self.pass_on(link_id, origin, frame);
     }
 
@@ -145,10 +155,13 @@ impl Server {
     /// A claim in our own name that we do not hold: a newer removal settles it everywhere.
     fn on_own_advert(&mut self, link_id: LinkId, user: &UserId, issued_at: Option<u64>) {
         let Some(issued_at) = issued_at.filter(|_| !self.local.contains_key(user)) else { return };
-        // A removal is signed and goes to everybody: whoever replays our adverts is slowed down.
-        self.charge_request(link_id);
-        self.issued_at = self.issued_at.max(issued_at);
-        self.advertise_removal(user);
+        // A removal is signed and goes to everybody: once in a while is enough, however often it is replayed.
+        let answered = super::seen::user_key(user);
+        if self.settled.insert(answered, self.now.instant) {
+            self.charge_request(link_id);
+            self.issued_at = self.issued_at.max(issued_at);
+            self.advertise_removal(user);
+        }
     }
 
     fn attested(&self, frame: &Verified, advert: &UserAdvertise) -> Option<u64> {
@@ -197,7 +210,7 @@ impl Server {
     }
 
     /// Stores a claim, pins its key, and tells whoever must know. False if there is no room.
-    fn take_claim(&mut self, link_id: LinkId, origin: &ServerId, user: &UserId, mut claim: Claim) -> bool {
+    fn take_claim(&mut self, link_id: LinkId, origin: &ServerId, user: &UserId, claim: Claim) -> bool {
         let Some(peer) = self.peers.get_mut(origin) else { return false };
         let is_new = !peer.table.claims.contains_key(user);
         if is_new && peer.table.claims.len() >= self.config.limits.users_per_origin {
@@ -207,15 +220,11 @@ impl Server {
         if is_new && let Some(until) = peer.new_users.overdraw(self.now.instant) {
             self.out.push(Action::Pause { link: link_id, until });
         }
-        let before = self.users.get(user).and_then(|entry| entry.key.clone());
-        let outcome =
-            claim.key.clone().map(|key| self.pin_user(user, &key, claim.attested.is_some(), &claim.meta));
-        claim.accepted = match outcome {
-            Some(PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced) => true,
-            // No key in the advert: routable if we know the user's key from elsewhere.
-            None => before.is_some(),
-            Some(PinOutcome::Conflict | PinOutcome::Full) => false,
-        };
+        let outcome = claim
+            .key
+            .clone()
+            .filter(|_| claim.accepted)
+            .map(|key| self.pin_user(user, &key, claim.attested.is_some()));
         if outcome == Some(PinOutcome::Conflict) {
             self.tell_conflict(user, claim.key.as_ref(), origin);
         }
@@ -232,6 +241,7 @@ impl Server {
         self.heard_of(origin, link_id);
         let moved = self.relocate(user);
         if !moved && outcome == Some(PinOutcome::Replaced) {
+            // The old key's claims are void, and clients must learn the new one.
             self.tell_added(user);
         }
         if let Some(text) = text.filter(|_| moved) {
@@ -275,7 +285,7 @@ impl Server {
                 attested: None,
                 key,
                 meta: Meta::empty(),
-                accepted: false,
+                accepted: true,
                 text: None,
                 payload_hash: [0; 32],
                 confirmed: true,
@@ -323,9 +333,10 @@ impl Server {
         }
     }
 
-    /// Whether `server` says that `user` is there.
-    pub(super) fn is_claimed_by(&self, user: &UserId, server: &ServerId) -> bool {
-        self.users.get(user).is_some_and(|entry| entry.claimed_by.contains(server))
+    /// Whether `user` is at `server`, as far as we know.
+    pub(super) fn is_located_at(&self, user: &UserId, server: &ServerId) -> bool {
+        let location = self.users.get(user).and_then(|entry| entry.location.as_ref());
+        matches!(location, Some(Location::At(at)) if at == server)
     }
 
     pub(super) fn forget_claims_of(&mut self, server: &ServerId) {
@@ -350,26 +361,32 @@ impl Server {
         }
     }
 
-    /// A user's location is the best live claim (decisions §5). True if it changed.
+    /// A user's location and `meta` are those of the best live claim (decisions §5). True if the user is
+    /// somewhere else than before.
     pub(super) fn relocate(&mut self, user: &UserId) -> bool {
         let Some(entry) = self.users.get(user) else { return false };
         let best = self.best_claim(user);
-        if best == entry.location {
-            return false;
+        let (before, meta_before) = (entry.location.clone(), entry.meta.clone());
+        let (location, meta) = best.map_or((None, meta_before.clone()), |(at, meta)| (Some(at), meta));
+        let (moved, renamed) = (location != before, meta != meta_before);
+        if let Some(entry) = self.users.get_mut(user).filter(|_| moved || renamed) {
+            entry.location = location.clone();
+            entry.meta = meta;
+            entry.added = None;
         }
-        let before = entry.location.clone();
-        if let Some(entry) = self.users.get_mut(user) {
-            entry.location = best.clone();
+        if renamed {
+            self.persist_user(user);
         }
-        if before == Some(Location::Local) && best.is_some() {
+        if moved && before == Some(Location::Local) && location.is_some() {
             // A better attested claim elsewhere ends our session.
             self.end_moved_session(user);
         }
-        match best {
-            Some(Location::At(server)) => {
-                self.tell_added(user);
-                self.report(Report::UserOnline { user: user.clone(), server });
-            }
+        if (moved || renamed) && location.is_some() {
+            self.tell_added(user);
+        }
+        match location {
+            _ if !moved => {}
+            Some(Location::At(server)) => self.report(Report::UserOnline { user: user.clone(), server }),
             Some(Location::Local) => {
                 let server = self.id.clone();
                 self.report(Report::UserOnline { user: user.clone(), server });
@@ -381,43 +398,63 @@ impl Server {
                 self.report(Report::UserOffline { user: user.clone() });
             }
         }
-        true
+        moved
     }
 
-    fn best_claim(&self, user: &UserId) -> Option<Location> {
+    /// The best of other servers' live claims: when its attestation was issued, and all else that counts.
+    fn best_remote_claim(&self, user: &UserId) -> Option<(Option<u64>, &ServerId, &Claim)> {
         let entry = self.users.get(user)?;
-        let remote = entry
-            .claimed_by
-            .iter()
-            .filter_map(|server| {
-                let peer = self.peers.get(server).filter(|peer| peer.is_reachable(self.now.instant))?;
-                let claim = peer.table.claims.get(user).filter(|claim| claim.accepted)?;
-                Some((claim.attested, claim.order(), Reverse(server)))
-            })
-            .max();
-        let local = self.local.get(user).map(|session| (session.attested, session.issued_at));
+        let live = entry.claimed_by.iter().filter_map(|server| {
+            let peer = self.peers.get(server).filter(|peer| peer.is_reachable(self.now.instant))?;
+            // A claim under another key than the pinned one is void, whenever the pin moved.
+            let agrees = |claim: &&Claim| claim.accepted && (claim.key.is_none() || claim.key == entry.key);
+            let claim = peer.table.claims.get(user).filter(agrees)?;
+            Some((claim.attested.filter(|issued_at| self.is_current(*issued_at)), server, claim))
+        });
+        live.max_by_key(|(attested, server, claim)| (*attested, claim.order(), Reverse(*server)))
+    }
+
+    /// When the best remote claim was attested, if it was by this key.
+    pub(super) fn remotely_attested(&self, user: &UserId, key: &PublicKey) -> Option<u64> {
+        self.best_remote_claim(user).filter(|(.., claim)| claim.key.as_ref() == Some(key))?.0
+    }
+
+    fn best_claim(&self, user: &UserId) -> Option<(Location, Meta)> {
+        let local = self.local.get(user);
+        let remote = self.best_remote_claim(user);
+        // An unattested claim never beats our own session; a better attested one does.
         match (local, remote) {
-            (Some(_), None) => Some(Location::Local),
-            // An unattested claim never beats our own session; a better attested one does.
-            (Some((attested, _)), Some((theirs, _, _))) if theirs.is_none() || theirs <= attested => {
-                Some(Location::Local)
+            (Some(session), Some((attested, ..))) if attested.is_none() || attested <= session.attested => {
+                Some((Location::Local, session.meta.clone()))
             }
-            (_, Some((_, _, Reverse(server)))) => Some(Location::At(server.clone())),
+            (_, Some((_, server, claim))) => Some((Location::At(server.clone()), claim.meta.clone())),
+            (Some(session), None) => Some((Location::Local, session.meta.clone())),
             (None, None) => None,
         }
     }
 
     /// USER_ADDED to every local client but the user: one signature, one encoding.
     pub(super) fn tell_added(&mut self, user: &UserId) {
-        let Some(entry) = self.users.get(user) else { return };
-        let (Some(key), Some(location)) = (&entry.key, &entry.location) else { return };
-        let payload = DirectoryEntry {
-            event: Some("added".into()),
-            ..self.directory_entry(user, key, location, &entry.meta)
-        };
+        let Some(payload) = self.user_added(user) else { return };
         let to =
             self.local.iter().filter(|(other, _)| *other != user).map(|(_, session)| session.link).collect();
-        self.broadcast(to, SharedPayload::new(&Payload::UserAdded(payload)));
+        self.broadcast(to, payload);
+    }
+
+    /// USER_ADDED about a user: the same payload until something about the user changes, so that it is signed
+    /// once for everybody who is ever told.
+    pub(super) fn user_added(&mut self, user: &UserId) -> Option<SharedPayload> {
+        let entry = self.users.get(user)?;
+        if let Some(payload) = &entry.added {
+            return Some(payload.clone());
+        }
+        let told = self.directory_entry(user, entry.key.as_ref()?, entry.location.as_ref()?, &entry.meta);
+        let payload =
+            SharedPayload::new(&Payload::UserAdded(DirectoryEntry { event: Some("added".into()), ..told }));
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.added = Some(payload.clone());
+        }
+        Some(payload)
     }
 
     pub(super) fn directory_entry(
@@ -444,7 +481,8 @@ impl Server {
     /// Clients that know the user are told of a key that was refused (decisions §4).
     pub(super) fn tell_conflict(&mut self, user: &UserId, key: Option<&PublicKey>, server: &ServerId) {
         self.report(Report::KeyConflict { subject: user.as_str().into() });
-        let Some(key) = key else { return };
+        // A stranger who shows wrong keys is not worth a signature and a broadcast each time.
+        let Some(key) = key.filter(|_| self.conflicts.take(self.now.instant)) else { return };
         let payload = UserKeyConflict {
             user_id: user.clone(),
             pubkey: KeyField::from(key.clone()),

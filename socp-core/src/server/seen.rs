@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::wire::Frame;
+use crate::wire::{Frame, UserId};
 
 /// What identifies a frame or a delivery.
 pub(super) type SeenKey = [u8; 32];
@@ -59,6 +59,11 @@ pub(super) fn frame_key(frame: &Frame) -> SeenKey {
         frame.to().as_str().as_bytes(),
         frame.payload_canonical().as_bytes(),
     ])
+}
+
+/// The key of a user in a cache of its own.
+pub(super) fn user_key(user: &UserId) -> SeenKey {
+    digest(&[user.as_str().as_bytes()])
 }
 
 /// What tells two payloads apart.

@@ -1,6 +1,8 @@
 //! Directories that heal (decisions §5): natives compare digests and ask for what differs; standard
 //! servers get our adverts when their link comes up and are given time to send theirs.
 
+use std::time::Duration;
+
 use super::Server;
 use super::api::{Action, LinkId, Outgoing};
 use super::link::Link;
@@ -102,16 +104,22 @@ impl Server {
         self.remember(frame.frame());
         let to = self.native_links(&[origin, &sender]);
         self.relay(to, frame.frame());
-        if !self.settle_if_equal(origin) {
-            // A difference may be gossip in flight; not on a link that has just come up, straight from
-            // the origin: whatever that link is to bring comes after this.
-            let patience =
-                if fresh_link { std::time::Duration::ZERO } else { self.config.timing.presence_settle };
-            match patience.is_zero() {
-                true => self.request_presence(origin),
-                false => self.timers.set(Timer::Settle(origin.clone()), self.now.instant + patience),
-            }
+        if self.settle_if_equal(origin) || self.is_asking(origin) {
+            return;
         }
+        // A difference may be gossip in flight; not on a link that has just come up, straight from the origin:
+        // whatever that link is to bring comes after this.
+        let timer = Timer::Settle(origin.clone());
+        if fresh_link {
+            self.request_presence(origin);
+        } else if !self.timers.is_set(&timer) {
+            self.timers.set(timer, self.now.instant + self.config.timing.presence_settle);
+        }
+    }
+
+    /// Whether a PRESENCE_REQUEST is under way.
+    fn is_asking(&self, origin: &ServerId) -> bool {
+        self.peers.get(origin).is_some_and(|peer| peer.table.request.is_some())
     }
 
     /// Notes that our table equals the origin's; an older advert is stale from now on.
@@ -136,16 +144,22 @@ impl Server {
     /// Gossip has had its time: who still differs, and has seen nothing newer, asks.
     pub(super) fn on_settled(&mut self, origin: &ServerId) {
         let Some(peer) = self.peers.get_mut(origin) else { return };
-        let announced = peer.table.presence.as_ref().map_or(0, |presence| presence.issued_at);
         // A request that came to nothing is over; the next PRESENCE starts again.
         let asked = peer.table.request.take().is_some();
+        let announced = peer.table.presence.as_ref().map_or(0, |presence| presence.issued_at);
         if !asked && peer.table.newest <= announced && !self.settle_if_equal(origin) {
-            self.request_presence(origin);
+            let ask_at = self.peers.get(origin).map_or(Duration::ZERO, |peer| peer.table.ask_at);
+            // A difference that lasts costs one answer an interval.
+            match ask_at <= self.now.instant {
+                true => self.request_presence(origin),
+                false => self.timers.set(Timer::Settle(origin.clone()), ask_at),
+            }
         }
     }
 
     /// PRESENCE_REQUEST ✚ to the neighbour that brought the PRESENCE.
     fn request_presence(&mut self, origin: &ServerId) {
+        let again_at = self.now.instant + self.config.timing.presence;
         let Some(peer) = self.peers.get_mut(origin) else { return };
         let Some(link) = peer.table.presence.as_ref().map(|presence| presence.via) else { return };
         let Some(neighbour) = self.links.get(&link).and_then(Link::server).map(|link| link.server.clone())
@@ -153,10 +167,11 @@ impl Server {
             return;
         };
         peer.table.request = Some(Request { link, waiting: Vec::new(), list: Vec::new(), next_page: 1 });
+        peer.table.ask_at = again_at;
         let request = PresenceRequest { server_id: origin.clone() };
         self.send(link, Recipient::from(&neighbour), &Payload::PresenceRequest(request));
         // Should the answer never come, the request is forgotten.
-        self.timers.set(Timer::Settle(origin.clone()), self.now.instant + self.config.timing.presence);
+        self.timers.set(Timer::Settle(origin.clone()), again_at);
     }
 
     /// The origin answers in one batch: a fresh PRESENCE, the adverts, the list. A neighbour answers only
@@ -214,11 +229,9 @@ impl Server {
         let origin = &list.server_id;
         let max = self.config.limits.users_per_origin;
         let Some(table) = self.peers.get_mut(origin).map(|peer| &mut peer.table) else { return };
-        let Some(presence) = table.presence.as_ref().filter(|presence| presence.issued_at == list.issued_at)
-        else {
-            return;
-        };
-        let digest = presence.digest;
+        // A newer PRESENCE may have come in between; the digest says whether the list still is the truth.
+        let Some(presence) = &table.presence else { return };
+        let (digest, issued_at) = (presence.digest, presence.issued_at);
         let Some(request) = table.request.as_mut().filter(|request| request.link == link_id) else { return };
         if list.page != request.next_page || request.list.len() + list.users.len() > max {
             table.request = None;
@@ -227,7 +240,10 @@ impl Server {
         request.next_page += 1;
         request.list.extend(list.users.iter().cloned());
         if list.page < list.pages {
-            return;
+            // It is coming: a long list over a slow link has its time.
+            return self
+                .timers
+                .set(Timer::Settle(origin.clone()), self.now.instant + self.config.timing.presence);
         }
         let Some(request) = table.request.take() else { return };
         let mut listed = request.list;
@@ -241,9 +257,7 @@ impl Server {
         let gone: Vec<UserId> = table
             .claims
             .iter()
-            .filter(|(user, claim)| {
-                claim.issued_at.is_some_and(|at| at <= list.issued_at && !is_listed(user, at))
-            })
+            .filter(|(user, claim)| claim.issued_at.is_some_and(|at| at <= issued_at && !is_listed(user, at)))
             .map(|(user, _)| user.clone())
             .collect();
         for user in gone {

@@ -610,6 +610,7 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
             snapshot.servers.retain(|other| other.server_id != record.server_id);
             snapshot.servers.push(record);
         }
+        Record::ForgetUser(id) => snapshot.users.retain(|other| other.user_id != id),
         Record::ForgetServer(id) => snapshot.servers.retain(|other| other.server_id != id),
         Record::User(record) => {
             snapshot.users.retain(|other| other.user_id != record.user_id);

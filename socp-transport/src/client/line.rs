@@ -26,7 +26,10 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             let (was_id, now_id) =
                 (escape_label(was.server_id.as_str()), escape_label(now.server_id.as_str()));
             vec![
-                format!("[SERVER CHANGED] another server answers at {}: nothing was sent to it", was.address),
+                format!(
+                    "[SERVER CHANGED] another server answers at {}; it got no message from you",
+                    was.address
+                ),
                 format!("[SERVER CHANGED] was {was_id} with key {}", was.key.id().fingerprint()),
                 format!("[SERVER CHANGED] is  {now_id} with key {}", now.key.id().fingerprint()),
                 "[SERVER CHANGED] ask its operator which of both is right before you connect again".into(),

@@ -42,6 +42,7 @@ impl Stored for server::Record {
             Self::OwnId(id) => snapshot.own_id = Some(id),
             Self::IssuedAt(issued_at) => snapshot.issued_at = snapshot.issued_at.max(issued_at),
             Self::Server(record) => upsert(&mut snapshot.servers, record, |kept| &kept.server_id),
+            Self::ForgetUser(id) => snapshot.users.retain(|kept| kept.user_id != id),
             Self::ForgetServer(id) => snapshot.servers.retain(|kept| kept.server_id != id),
             Self::User(record) => upsert(&mut snapshot.users, record, |kept| &kept.user_id),
         }

@@ -85,6 +85,9 @@ impl Schema for Record {
                 connection.prepare_cached("DELETE FROM servers WHERE server_id = ?1")?.execute([id.as_str()])
             }
             Self::User(record) => put_user(record, connection),
+            Self::ForgetUser(id) => {
+                connection.prepare_cached("DELETE FROM users WHERE user_id = ?1")?.execute([id.as_str()])
+            }
         }
         .map(drop)
     }

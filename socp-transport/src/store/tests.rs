@@ -255,6 +255,7 @@ fn server_record() -> impl Strategy<Value = server::Record> {
                 Record::Server(ServerRecord { server_id, key: key(tag), rank, native, address, matched })
             }),
         id().prop_map(Record::ForgetServer),
+        id().prop_map(Record::ForgetUser),
         (id(), any::<u8>(), any::<bool>(), ".{0,8}", 0..=i64::MAX as u64).prop_map(
             |(user_id, tag, proven, name, version)| {
                 Record::User(UserRecord { user_id, key: key(tag), proven, meta: Meta::named(&name), version })
