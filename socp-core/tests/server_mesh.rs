@@ -226,3 +226,39 @@ fn a_link_proof_for_another_address_is_refused() {
         assert_eq!(world.nodes[0].reports.iter().any(refused), links == 0);
     }
 }
+
+#[test]
+fn a_server_back_from_a_long_outage_does_not_bring_ghosts_along() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    world.kill(1);
+    world.advance(120_000);
+    let gone = format!("-{bob}");
+    assert_eq!(world.presence_seen(alice), ["+bob", &gone]);
+    world.start(1);
+    world.advance(70_000);
+    assert_eq!(world.linked(0), 1);
+    assert_eq!(world.presence_seen(alice), ["+bob", &gone], "bob has not come back yet");
+    world.login(1, "bob", 2);
+    assert_eq!(world.presence_seen(alice), ["+bob", &gone, "+bob"]);
+}
+
+#[test]
+fn a_long_cut_link_brings_its_users_back_once_their_server_says_so() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let (address_0, address_1) = (world.nodes[0].listen.clone(), world.nodes[1].listen.clone());
+    // Neither reaches the other for two minutes.
+    world.nodes[0].listen = address(1);
+    world.nodes[1].listen = address(2);
+    world.cut(0, 1);
+    world.advance(120_000);
+    assert_eq!(world.presence_seen(alice), ["+bob".to_owned(), format!("-{bob}")]);
+    world.nodes[0].listen = address_0;
+    world.nodes[1].listen = address_1;
+    world.advance(65_000);
+    assert_eq!(world.presence_seen(alice).last().map(String::as_str), Some("+bob"));
+    assert_eq!(world.presence_seen(alice).len(), 3, "told once");
+}

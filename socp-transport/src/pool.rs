@@ -236,9 +236,9 @@ mod tests {
     }
 
     /// Keeps the only thread of a pool busy until told.
-    fn blocker(pool: &Pool) -> (mpsc::Sender<()>, Job<()>) {
-        let (go, wait) = mpsc::channel();
-        let (started, running) = mpsc::channel();
+    fn blocker(pool: &Pool) -> (mpsc::SyncSender<()>, Job<()>) {
+        let (go, wait) = mpsc::sync_channel(1);
+        let (started, running) = mpsc::sync_channel(1);
         let job = pool.try_spawn(Lane::Chat, move || {
             started.send(()).unwrap();
             let _ = wait.recv();

@@ -583,6 +583,10 @@ impl Server {
             return self.timers.set(Timer::Unreachable(server.clone()), peer.alive_until);
         }
         self.timers.cancel(&Timer::Unreachable(server.clone()));
+        if let Some(peer) = self.peers.get_mut(server) {
+            // Whoever is back on a link is not back with its users: PRESENCE will tell.
+            peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
+        }
         self.relocate_users_of(server);
     }
 }

@@ -71,7 +71,9 @@ pub(super) struct Claim {
     /// The advert's own text and payload, to be passed on; WELCOME entries have none.
     pub(super) text: Option<WireText>,
     pub(super) payload_hash: [u8; 32],
-    /// For standard peers: confirmed since their link came up.
+    /// False while it may be out of date: after a native origin was unreachable until its PRESENCE says that
+    /// nothing has changed (till then the claim does not count); after a standard peer's link came up
+    /// until it lists the user again.
     pub(super) confirmed: bool,
 }
 

@@ -407,7 +407,10 @@ impl Server {
         let live = entry.claimed_by.iter().filter_map(|server| {
             let peer = self.peers.get(server).filter(|peer| peer.is_reachable(self.now.instant))?;
             // A claim under another key than the pinned one is void, whenever the pin moved.
-            let agrees = |claim: &&Claim| claim.accepted && (claim.key.is_none() || claim.key == entry.key);
+            let agrees = |claim: &&Claim| {
+                let current = claim.confirmed || !peer.record.native;
+                claim.accepted && current && (claim.key.is_none() || claim.key == entry.key)
+            };
             let claim = peer.table.claims.get(user).filter(agrees)?;
             Some((claim.attested.filter(|issued_at| self.is_current(*issued_at)), server, claim))
         });

@@ -133,6 +133,11 @@ impl Server {
         };
         peer.table.request = None;
         peer.table.removed.retain(|_, removed| *removed > issued_at);
+        let revived = peer.table.claims.values().any(|claim| !claim.confirmed);
+        peer.table.claims.values_mut().for_each(|claim| claim.confirmed = true);
+        if revived {
+            self.relocate_users_of(origin);
+        }
         self.timers.cancel(&Timer::Settle(origin.clone()));
         if let Some(peer) = self.peers.get_mut(origin).filter(|peer| peer.record.matched < issued_at) {
             peer.record.matched = issued_at;

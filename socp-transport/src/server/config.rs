@@ -77,6 +77,9 @@ pub struct ServerConfig {
     /// The address that others are told to dial, if it is not the one we listen on. Proofs that name
     /// another one are then refused.
     pub advertise: Option<HostPort>,
+    /// Where others can dial us, if that is neither `advertise` nor the address we listen on: needed to join
+    /// others while listening on every address. Proofs that name another one are taken all the same.
+    pub reachable_at: Option<HostPort>,
     /// Trusted introducers, tried in order (§8.1).
     pub bootstrap: Vec<Introducer>,
     /// Refuse ids that are not UUID v4.
@@ -110,6 +113,7 @@ impl ServerConfig {
             pool: None,
             server_id: None,
             advertise: None,
+            reachable_at: None,
             bootstrap: Vec::new(),
             strict_ids: false,
             require_proof: false,

@@ -91,6 +91,7 @@ impl Server {
             pool,
             server_id,
             advertise,
+            reachable_at,
             bootstrap,
             strict_ids,
             require_proof,
@@ -122,7 +123,9 @@ impl Server {
             server_id: server_id.unwrap_or_else(|| Id::derived_from(&key).into()),
             key,
             address_is_binding: advertise.is_some(),
-            address: advertise.or_else(|| reachable(&listen, address, !bootstrap.is_empty())),
+            address: advertise
+                .or(reachable_at)
+                .or_else(|| reachable(&listen, address, !bootstrap.is_empty())),
             bootstrap,
             strict_ids,
             require_proof,

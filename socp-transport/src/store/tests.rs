@@ -327,10 +327,10 @@ impl Store<client::Record> for Slow {
     }
 }
 
-type Leave = mpsc::Sender<Result<(), StoreError>>;
+type Leave = mpsc::SyncSender<Result<(), StoreError>>;
 
 fn slow_writer() -> (StoreWriter<client::Record>, Leave, Arc<Mutex<Vec<usize>>>) {
-    let (leave, received) = mpsc::channel();
+    let (leave, received) = mpsc::sync_channel(8);
     let sizes = Arc::default();
     let store = Slow { sizes: Arc::clone(&sizes), leave: received };
     (StoreWriter::start(Box::new(store)).unwrap(), leave, sizes)

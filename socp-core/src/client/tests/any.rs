@@ -46,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..8_u8).prop_map(Step::Removed),
         2 => (0..6_u8, any::<bool>()).prop_map(|(code, refers)| Step::Error(code, refers)),
         1 => Just(Step::CtrlClose),
+        1 => Just(Step::Shutdown),
         4 => (0..8_u8, 0..8_u8, any::<bool>()).prop_map(|(from, text, public)| Step::Deliver(from, text, public)),
         1 => Just(Step::Unsigned),
         6 => (0..9_u8, 0..1500_u16).prop_map(|(to, len)| Step::Tell(to, len)),

@@ -78,9 +78,8 @@ fn labels_are_names_that_nobody_else_could_mean() {
     let mut to = |name: &str| {
         let actions = scene.tell(1, name, "hi");
         let draft = drafts(&actions).first().map(|draft| draft.to.to_string());
-        draft.map(|to| {
+        draft.inspect(|_| {
             scene.handle(Event::Written(drafts(&actions)[0].id));
-            to
         })
     };
     for (name, id) in [

@@ -33,7 +33,7 @@ fn a_message_is_shown_once_with_its_sender_proven() {
         let (mut scene, payload, actions) = receive_from("bob", kind, |_| {});
         assert_eq!(notices(&actions), [&message("bob", kind, "hi\u{202e}", Ok(()), 1_800_000_000_500)]);
         let repeat = told_dropped("message was shown before", "bob");
-        assert_eq!(scene.receive(&payload), [repeat.clone()]);
+        assert_eq!(scene.receive(&payload), *std::slice::from_ref(&repeat));
         let Action::Persist(Record::Shown(digest)) = actions[0] else { panic!("{actions:?}") };
         let snapshot = Snapshot { shown: vec![digest], ..Snapshot::default() };
         let mut restarted = Scene::with(config("alice"), snapshot);
@@ -45,7 +45,8 @@ fn a_message_is_shown_once_with_its_sender_proven() {
 #[test]
 fn what_does_not_prove_its_sender_is_shown_with_the_reason() {
     let other = public("eve");
-    let cases: [(&str, fn(&mut Message, PublicKey), Doubt); 5] = [
+    type Spoil = fn(&mut Message, PublicKey);
+    let cases: [(&str, Spoil, Doubt); 5] = [
         ("bob", |message, _| message.content_sig = None, Doubt::NoSignature),
         ("bob", |message, _| message.ts = Some(Timestamp(1_800_000_000_501)), Doubt::BadSignature),
         ("bob", |message, eve| message.sender_pub = Some(eve.into()), Doubt::OtherKey),

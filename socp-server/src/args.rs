@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use socp_core::server::Introducer;
+use socp_core::wire::{HostPort, ServerId};
+use socp_transport::server::ListenAddress;
+
+use crate::logging::LogLevel;
+use crate::parsed;
+
+/// A server of the SOCP v1.3 chat mesh.
+#[derive(Debug, Parser)]
+#[command(name = "socp-server", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// What to do; `run` unless said.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// `run`'s, without its name.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server (what happens without a command)
+    Run(RunArgs),
+    /// Show who this server is, and make its identity if it has none
+    Identity(IdentityArgs),
+    /// Three servers, alice and bob in one process, playing the mesh scenario
+    Demo(DemoArgs),
+}
+
+/// Of `run`. What is left out comes from the configuration file, or has a default.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunArgs {
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8765]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<ListenAddress>,
+    /// Where identity and state are kept [default: $XDG_DATA_HOME/socp/server]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A TOML file with the same settings; the command line beats it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The list of trusted introducers, one file for all servers of a mesh
+    #[arg(long, value_name = "FILE.yaml")]
+    pub(crate) bootstrap: Option<PathBuf>,
+    /// A trusted introducer, like an entry of the list; may be given several times
+    #[arg(long = "introducer", value_name = "HOST:PORT#PUBKEY", value_parser = parsed::introducer)]
+    pub(crate) introducers: Vec<Introducer>,
+    /// The address that others are to dial, if it is not the one to listen on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<HostPort>,
+    /// The server's id, kept from its first start on [default: derived from its key]
+    #[arg(long, value_name = "ID")]
+    pub(crate) server_id: Option<ServerId>,
+    /// error, warn, info, debug, trace, or directives as in `info,socp_transport=debug` [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// Of `identity`.
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// Where identity and state are kept [default: $XDG_DATA_HOME/socp/server]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Take this private key (RSA-4096, PKCS#8 or PKCS#1 PEM without a password) as identity
+    #[arg(long, value_name = "KEY.pem")]
+    pub(crate) import: Option<PathBuf>,
+    /// One line of JSON: server_id and pubkey
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Exit when the scenario is over; status 1 says that something was missing
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_is_what_happens_without_a_command() {
+        let short = Cli::try_parse_from(["socp-server", "--listen", "[::1]:0"]).unwrap();
+        assert!(short.command.is_none());
+        assert_eq!(short.run.listen.unwrap().to_string(), "[::1]:0");
+        let long = Cli::try_parse_from(["socp-server", "run", "--listen", "[::1]:0"]).unwrap();
+        let Some(Command::Run(args)) = long.command else { panic!("{long:?}") };
+        assert_eq!(args.listen.unwrap().to_string(), "[::1]:0");
+        assert!(Cli::try_parse_from(["socp-server", "--listen", "[::1]:0", "demo"]).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Settings as text: on the command line, in the configuration file, in the bootstrap list.
+
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use socp_core::server::Introducer;
+use socp_core::wire::{HostPort, PublicKey};
+
+/// A value of a file that is written as text.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed<T>(pub(crate) T);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The check is made inside the visitor: that is where readers know the line.
+        struct Text<T>(PhantomData<T>);
+
+        impl<T: FromStr<Err: Display>> de::Visitor<'_> for Text<T> {
+            type Value = Parsed<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
+                text.parse().map(Parsed).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text(PhantomData))
+    }
+}
+
+/// A TCP port to dial.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port(pub(crate) u16);
+
+impl FromStr for Port {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.map(Self).ok_or("expected a port from 1 to 65535")
+    }
+}
+
+/// A host to dial.
+#[derive(Clone, Debug)]
+pub(crate) struct Host(pub(crate) Box<str>);
+
+impl FromStr for Host {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Any port does: it is the host that is checked.
+        let checked = HostPort::new(text, 1).map_err(|_| "expected a host name or an IP address")?;
+        Ok(Self(checked.host().into()))
+    }
+}
+
+/// A public key in any form that payload fields may have, or PEM text. Long keys may be broken into lines.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyText(pub(crate) PublicKey);
+
+impl FromStr for KeyText {
+    type Err = socp_core::wire::KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim_start().starts_with("-----BEGIN") {
+            PublicKey::from_pem(text).map(Self)
+        } else {
+            let base64: String = text.split_ascii_whitespace().collect();
+            PublicKey::from_field(&base64).map(Self)
+        }
+    }
+}
+
+/// A trusted introducer as `HOST:PORT#PUBKEY`.
+#[derive(Clone, Debug)]
+pub(crate) struct IntroducerText(pub(crate) Introducer);
+
+impl FromStr for IntroducerText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        introducer(text).map(Self)
+    }
+}
+
+/// Reads `HOST:PORT#PUBKEY`.
+pub(crate) fn introducer(text: &str) -> Result<Introducer, String> {
+    let (address, key) = text.split_once('#').ok_or("expected HOST:PORT#PUBKEY")?;
+    let address = address.parse().map_err(|error| format!("the part before '#': {error}"))?;
+    let KeyText(key) = key.parse().map_err(|error| format!("the part behind '#': {error}"))?;
+    Ok(Introducer { address, key })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use socp_core::crypto::aws_lc::PrivateKey;
+
+    use super::*;
+
+    pub(crate) fn key(name: &str) -> PublicKey {
+        let path = format!("{}/../socp-core/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let pem = std::fs::read_to_string(path).unwrap();
+        PrivateKey::from_pem(&pem).unwrap().public_key().clone()
+    }
+
+    #[test]
+    fn introducers_name_what_is_wrong() {
+        let key = key("server-a");
+        let read = introducer(&format!("Example.org:8765#{}", key.to_field())).unwrap();
+        assert_eq!((read.address.to_string().as_str(), read.key), ("example.org:8765", key));
+        for (text, wrong) in
+            [("a:1", "HOST:PORT#PUBKEY"), ("a#AAAA", "before '#'"), ("a:1#AAAA", "behind '#'")]
+        {
+            let error = introducer(text).unwrap_err();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+}
