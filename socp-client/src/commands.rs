@@ -1,0 +1,156 @@
+//! What the user types.
+
+/// All commands, with what follows them and what they do.
+pub(crate) const COMMANDS: [(&str, &str, &str); 7] = [
+    ("/tell", "USER TEXT", "a message to one user: a name or an id; names with spaces in \"quotes\""),
+    ("/all", "TEXT", "a message to everybody online"),
+    ("/list", "", "who is online"),
+    ("/whoami", "", "your id, your server and the fingerprint of your key"),
+    ("/password", "", "another password for your key"),
+    ("/help", "", "these lines"),
+    ("/quit", "", "leave"),
+];
+
+/// A line with a meaning.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Tell {
+        to: String,
+        text: String,
+    },
+    All {
+        text: String,
+    },
+    List,
+    Whoami,
+    /// With the new password, if it is there.
+    Password(Option<String>),
+    Help,
+    Quit,
+}
+
+/// Reads a line; `None` if it is blank.
+///
+/// # Errors
+/// What is wrong with it, for the user.
+pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
+    let line = line.trim_start();
+    if line.trim_end().is_empty() {
+        return Ok(None);
+    }
+    if !line.starts_with('/') {
+        return Err(
+            "a line starts with a command: /tell USER TEXT writes to one user, /all TEXT to everybody; /help lists all"
+                .into(),
+        );
+    }
+    let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim_start();
+    let alone = |meant: Line| {
+        if rest.is_empty() { Ok(Some(meant)) } else { Err(format!("{command} stands alone on its line")) }
+    };
+    match command {
+        "/tell" => {
+            let (to, text) = recipient(rest)?;
+            if to.is_empty() || text.is_empty() {
+                return Err("usage: /tell USER TEXT".into());
+            }
+            Ok(Some(Line::Tell { to, text: text.into() }))
+        }
+        "/all" if rest.is_empty() => Err("usage: /all TEXT".into()),
+        "/all" => Ok(Some(Line::All { text: rest.into() })),
+        "/password" => Ok(Some(Line::Password((!rest.is_empty()).then(|| rest.into())))),
+        "/list" => alone(Line::List),
+        "/whoami" => alone(Line::Whoami),
+        "/help" => alone(Line::Help),
+        "/quit" => alone(Line::Quit),
+        _ => Err(format!("there is no command {command}; /help lists all")),
+    }
+}
+
+/// A user's name as it may be typed after `/tell`.
+pub(crate) fn quoted(name: &str) -> String {
+    if name.starts_with('"') || name.contains(char::is_whitespace) {
+        format!("\"{}\"", name.replace('"', "\\\""))
+    } else {
+        name.into()
+    }
+}
+
+/// Splits off the user. Inside quotes, `\"` is a quote; any other backslash is itself, since labels
+/// show invisible characters as `\u{…}`.
+fn recipient(text: &str) -> Result<(String, &str), String> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (to, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        return Ok((to.into(), rest.trim_start()));
+    };
+    let mut to = String::new();
+    let mut chars = quoted.char_indices().peekable();
+    while let Some((at, character)) = chars.next() {
+        match character {
+            '"' => {
+                let rest = &quoted[at + 1..];
+                return match rest.chars().next() {
+                    Some(next) if !next.is_whitespace() => {
+                        Err("after the closing quote comes a space".into())
+                    }
+                    _ => Ok((to, rest.trim_start())),
+                };
+            }
+            '\\' if chars.next_if(|(_, next)| *next == '"').is_some() => to.push('"'),
+            _ => to.push(character),
+        }
+    }
+    Err("the quote is not closed: /tell \"USER\" TEXT".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(to: &str, text: &str) -> Result<Option<Line>, String> {
+        Ok(Some(Line::Tell { to: to.into(), text: text.into() }))
+    }
+
+    #[test]
+    fn messages_keep_their_text() {
+        assert_eq!(parse("/tell alice hello across servers!"), tell("alice", "hello across servers!"));
+        assert_eq!(parse("  /tell\talice   a  b "), tell("alice", "a  b "));
+        assert_eq!(parse("/tell \"alice smith\" \"hi\" there"), tell("alice smith", "\"hi\" there"));
+        assert_eq!(parse(r#"/tell "a\"b\u{202e} c" x"#), tell(r#"a"b\u{202e} c"#, "x"));
+        assert_eq!(parse("/tell al\"ice hi"), tell("al\"ice", "hi"));
+        assert_eq!(parse("/all hello mesh!"), Ok(Some(Line::All { text: "hello mesh!".into() })));
+        assert_eq!(parse("/all /quit"), Ok(Some(Line::All { text: "/quit".into() })));
+    }
+
+    #[test]
+    fn names_can_be_typed_as_they_are_completed() {
+        for name in ["alice", "alice smith", "\"x\" y", "al\"ice", r"a\u{202e} b", "ä ö"] {
+            assert_eq!(parse(&format!("/tell {} text", quoted(name))), tell(name, "text"));
+        }
+    }
+
+    #[test]
+    fn other_lines_have_a_meaning_or_an_explanation() {
+        assert_eq!(parse(" \t"), Ok(None));
+        assert_eq!(parse("/list "), Ok(Some(Line::List)));
+        assert_eq!(parse("/whoami"), Ok(Some(Line::Whoami)));
+        assert_eq!(parse("/help"), Ok(Some(Line::Help)));
+        assert_eq!(parse("/quit"), Ok(Some(Line::Quit)));
+        assert_eq!(parse("/password"), Ok(Some(Line::Password(None))));
+        assert_eq!(parse("/password a b"), Ok(Some(Line::Password(Some("a b".into())))));
+        for (line, says) in [
+            ("hello", "/all TEXT"),
+            ("/quit now", "alone"),
+            ("/tel alice", "no command /tel;"),
+            ("/tell", "usage: /tell USER TEXT"),
+            ("/tell alice ", "usage: /tell USER TEXT"),
+            ("/tell \"alice hi", "not closed"),
+            ("/tell \"alice\"hi", "space"),
+            ("/tell \"\" hi", "usage"),
+            ("/all  ", "usage: /all TEXT"),
+        ] {
+            assert!(parse(line).unwrap_err().contains(says), "{line}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The prompt: a line editor with history and completion, on a thread of its own.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use tokio::sync::mpsc;
+
+use crate::commands::{self, COMMANDS, Line};
+use crate::identity::{Keyring, ask_for_change};
+use crate::input::Input;
+use crate::say;
+use crate::terminal::suspend_here;
+
+/// Lines of history that are kept.
+const HISTORY: usize = 1000;
+
+/// How long completion waits for names: a key press is not to be felt.
+const NAMES: Duration = Duration::from_millis(300);
+
+/// Writes lines above the prompt.
+pub(crate) type Printer = Box<dyn FnMut(String) -> bool + Send>;
+
+/// A prompt that does not run yet.
+pub(crate) struct Prompt {
+    editor: Editor<Names, DefaultHistory>,
+    history: PathBuf,
+    text: String,
+}
+
+impl Prompt {
+    /// A prompt, and who writes above it; none if the terminal cannot do that.
+    pub(crate) fn new(
+        name: &str,
+        history: PathBuf,
+        colour: bool,
+        inputs: mpsc::Sender<Input>,
+    ) -> Option<(Self, Printer)> {
+        let config = Config::builder()
+            .max_history_size(HISTORY)
+            .ok()?
+            .history_ignore_space(true)
+            .completion_type(CompletionType::List)
+            .build();
+        let mut editor = Editor::with_config(config).ok()?;
+        let mut printer = editor.create_external_printer().ok()?;
+        editor.set_helper(Some(Names { inputs, colour }));
+        // There is none yet, or it cannot be read: then it starts anew.
+        let _ = editor.load_history(&history);
+        let text = format!("{name}> ");
+        Some((Self { editor, history, text }, Box::new(move |line| printer.print(line).is_ok())))
+    }
+
+    /// Reads lines until the user leaves. Nobody waits for the thread.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub(crate) fn start(mut self, keyring: Keyring, inputs: mpsc::Sender<Input>) -> io::Result<()> {
+        thread::Builder::new().name("prompt".into()).spawn(move || {
+            suspend_here();
+            let mut number = 0;
+            let mut going = true;
+            while going {
+                let line = match self.editor.readline(&self.text) {
+                    Ok(line) => line,
+                    // Ctrl-C empties the line; a window that changes its size is no news.
+                    Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => continue,
+                    // Ctrl-D, or the terminal is gone.
+                    Err(_) => break,
+                };
+                number += 1;
+                let meant = commands::parse(&line);
+                let input = match meant {
+                    Ok(Some(Line::Password(None))) => match ask_for_change(&keyring) {
+                        Ok((old, new)) => Input::Password { number, old, new },
+                        Err(error) => {
+                            say(&format!("The password stays as it is: {error}"));
+                            continue;
+                        }
+                    },
+                    Ok(Some(Line::Password(Some(_)))) => {
+                        say("Type /password alone: you are asked for it, and it does not show.");
+                        continue;
+                    }
+                    meant => {
+                        self.remember(&line);
+                        going = meant != Ok(Some(Line::Quit));
+                        Input::Line { number, text: Ok(line) }
+                    }
+                };
+                if inputs.blocking_send(input).is_err() {
+                    return;
+                }
+            }
+            // The main loop may be gone.
+            let _ = inputs.blocking_send(Input::End);
+        })?;
+        Ok(())
+    }
+
+    /// At once, so that a killed program has lost nothing.
+    fn remember(&mut self, line: &str) {
+        if self.editor.add_history_entry(line).unwrap_or(false) {
+            // A full disk is no reason to stop talking.
+            let _ = self.editor.append_history(&self.history);
+        }
+    }
+}
+
+/// Completes commands, and names of users after `/tell`.
+struct Names {
+    inputs: mpsc::Sender<Input>,
+    colour: bool,
+}
+
+impl Names {
+    /// Who is online; nobody if the main loop has no time to say.
+    fn online(&self) -> Vec<String> {
+        let (reply, names) = sync_channel(1);
+        let asked = self.inputs.try_send(Input::Names(reply));
+        asked.ok().and_then(|()| names.recv_timeout(NAMES).ok()).unwrap_or_default()
+    }
+}
+
+impl Completer for Names {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let typed = &line[..pos];
+        Ok(match typed.strip_prefix("/tell ") {
+            Some(name) => ("/tell ".len(), names_for(name, self.online())),
+            None if typed.contains(' ') => (0, Vec::new()),
+            None => (0, commands_for(typed)),
+        })
+    }
+}
+
+fn commands_for(typed: &str) -> Vec<Pair> {
+    let starts = |(command, _, _): &&(&str, _, _)| command.starts_with(typed);
+    let pair = |(command, rest, _): &(&str, &str, _)| Pair {
+        display: (*command).into(),
+        replacement: if rest.is_empty() { (*command).into() } else { format!("{command} ") },
+    };
+    COMMANDS.iter().filter(starts).map(pair).collect()
+}
+
+fn names_for(typed: &str, online: Vec<String>) -> Vec<Pair> {
+    let wanted = typed.strip_prefix('"').unwrap_or(typed).to_lowercase();
+    let pair = |name: String| Pair { replacement: format!("{} ", commands::quoted(&name)), display: name };
+    online.into_iter().filter(|name| name.to_lowercase().starts_with(&wanted)).map(pair).collect()
+}
+
+impl Highlighter for Names {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> std::borrow::Cow<'b, str> {
+        if self.colour { format!("\x1b[1m{prompt}\x1b[0m").into() } else { prompt.into() }
+    }
+}
+
+impl Hinter for Names {
+    type Hint = String;
+}
+
+impl Validator for Names {}
+impl Helper for Names {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replacements(pairs: Vec<Pair>) -> Vec<String> {
+        pairs.into_iter().map(|pair| pair.replacement).collect()
+    }
+
+    #[test]
+    fn commands_and_names_are_completed() {
+        assert_eq!(replacements(commands_for("/l")), ["/list"]);
+        assert_eq!(replacements(commands_for("/t")), ["/tell "]);
+        assert_eq!(commands_for("/").len(), COMMANDS.len());
+        assert_eq!(commands_for("hello").len(), 0);
+        let online = || vec!["Alice".to_owned(), "alice smith".to_owned(), "bob".to_owned()];
+        assert_eq!(replacements(names_for("al", online())), ["Alice ", "\"alice smith\" "]);
+        assert_eq!(replacements(names_for("\"alice s", online())), ["\"alice smith\" "]);
+        assert_eq!(replacements(names_for("bob h", online())), [""; 0]);
+    }
+}

@@ -1,0 +1,71 @@
+//! `socp-client`: SOCP chat in the terminal, and for scripts.
+
+mod args;
+mod commands;
+mod editor;
+mod fatal;
+mod identity;
+mod input;
+mod logging;
+mod password;
+mod run;
+mod screen;
+mod terminal;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use socp_core::client::Record;
+use socp_transport::data_dir::DataDir;
+use socp_transport::store::SqliteStore;
+
+use args::Args;
+use fatal::Fatal;
+use identity::Identity;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start(&args) {
+        Ok(code) => code,
+        Err(fatal) => {
+            say(&format!("socp-client: {fatal}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<ExitCode, Fatal> {
+    logging::start(args.log_level);
+    let path = match &args.data_dir {
+        Some(path) => path.clone(),
+        None => DataDir::default_for_client(&args.user)?,
+    };
+    let dir = DataDir::open(path)?;
+    if let Some(file) = &args.export_key {
+        identity::must_be_new(file)?;
+    }
+    let identity = Identity::open(&dir, args)?;
+    if let Some(file) = &args.export_key {
+        identity.export(file)?;
+        say(&format!("socp-client: wrote the private key to {}; it has no password", file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let store = SqliteStore::<Record>::open(dir.file("client.db"))?;
+    // Before there are threads that would inherit it.
+    terminal::suspend_elsewhere();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(format!("starting threads: {error}")))?;
+    let code = runtime.block_on(run::run(args, &dir, identity, store));
+    // Whatever still blocks has nothing to say any more.
+    runtime.shutdown_background();
+    code
+}
+
+/// A line on stderr. Without anybody who reads it there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

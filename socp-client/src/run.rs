@@ -1,0 +1,348 @@
+//! The session: the client, the user and the screen brought together.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use socp_core::client::{Command, Notice, Record, Text, escape_label};
+use socp_core::wire::{ErrorCode, HostPort, Id, Meta, ServerId};
+use socp_transport::Failure;
+use socp_transport::client::{Client, ClientConfig, Notices};
+use socp_transport::data_dir::DataDir;
+use socp_transport::store::SqliteStore;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use zeroize::Zeroizing;
+
+use crate::args::Args;
+use crate::commands::{self, Line};
+use crate::editor::Prompt;
+use crate::fatal::Fatal;
+use crate::identity::Identity;
+use crate::input::{self, Input};
+use crate::logging;
+use crate::screen::{Screen, Style};
+use crate::terminal::{self, Restore};
+
+/// Lines that wait for a session or for being sent, before no more are read.
+const MAX_PENDING: usize = 256;
+
+/// After the user left, what is queued has this long to be sent.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Slowest redial. A person waits at the screen, so it is less than a program's.
+const REDIAL_SLOWEST: Duration = Duration::from_secs(15);
+
+/// When the session ends, what is half written has this long.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Runs until the user leaves or it cannot go on.
+///
+/// # Errors
+/// Why it cannot go on.
+pub(crate) async fn run(
+    args: &Args,
+    dir: &DataDir,
+    identity: Identity,
+    store: SqliteStore<Record>,
+) -> Result<ExitCode, Fatal> {
+    let system = |error: io::Error| Fatal::new(format!("starting threads: {error}"));
+    let mut config = ClientConfig::new(args.server.clone(), identity.key.clone());
+    config.user_id = identity.user_id.clone();
+    config.meta = Meta::named(&args.user);
+    config.store = Box::new(store);
+    config.timing.redial_slowest = REDIAL_SLOWEST;
+    config.timing.flush = FLUSH;
+    let me = identity.user_id.clone().unwrap_or_else(|| Id::derived_from(identity.key.public_key()).into());
+
+    let restore = Restore::new();
+    let colour = !args.plain
+        && !args.json
+        && io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let style = match (args.json, colour) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Coloured,
+        (false, false) => Style::Plain,
+    };
+    let (to_us, inputs) = mpsc::channel(input::QUEUE);
+    let wants_prompt = !args.plain && !args.json && io::stdin().is_terminal();
+    let prompt = wants_prompt
+        .then(|| Prompt::new(&escape_label(&args.user), dir.file("history"), colour, to_us.clone()))
+        .flatten();
+    let (prompt, printer) = prompt.unzip();
+    let screen = Screen::start(style, me, printer).map_err(system)?;
+    let (client, notices) = Client::start(config).await?;
+    screen.greet(&args.server).await;
+    let holds = prompt.is_none();
+    match prompt {
+        Some(prompt) => {
+            logging::beside_the_prompt(screen.lines());
+            prompt.start(identity.keyring().clone(), to_us)
+        }
+        None => input::read_lines(to_us),
+    }
+    .map_err(system)?;
+    terminal::hurry_on_signals(screen.hurry().clone()).map_err(system)?;
+
+    let (orders, given) = mpsc::channel(2 * MAX_PENDING);
+    let keeper = tokio::spawn(keep(client, given));
+    let session = Session {
+        server: &args.server,
+        pins: dir.file("client.db").display().to_string(),
+        identity,
+        screen,
+        server_id: None,
+        orders: Some(orders),
+        holds,
+        held: VecDeque::new(),
+        pending: BTreeSet::new(),
+        leaving: None,
+        late: false,
+        lost: None,
+    };
+    let outcome = session.run(inputs, notices, keeper).await;
+    drop(restore);
+    outcome
+}
+
+/// What the client is asked to do.
+enum Order {
+    Command(u64, Command),
+    Names(SyncSender<Vec<String>>),
+}
+
+/// Owns the client, so that nobody waits for it who has notices to read. Quits when there are no more orders.
+async fn keep(client: Client, mut orders: mpsc::Receiver<Order>) -> Result<(), Failure> {
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Command(number, command) => {
+                if client.command(number, command).await.is_err() {
+                    break;
+                }
+            }
+            Order::Names(reply) => {
+                let names = client.users().await.into_iter().map(|user| user.label.into()).collect();
+                // The editor may have stopped waiting.
+                let _ = reply.try_send(names);
+            }
+        }
+    }
+    client.quit().await
+}
+
+struct Session<'a> {
+    server: &'a HostPort,
+    /// The file with the pins.
+    pins: String,
+    identity: Identity,
+    screen: Screen,
+    server_id: Option<ServerId>,
+    /// `None` once we quit.
+    orders: Option<mpsc::Sender<Order>>,
+    /// Whether lines wait for the directory, as they do without a prompt.
+    holds: bool,
+    held: VecDeque<(u64, Result<Line, String>)>,
+    /// Lines that are neither done nor failed.
+    pending: BTreeSet<u64>,
+    /// Until when what is queued may be sent.
+    leaving: Option<Instant>,
+    /// Whether that was not enough.
+    late: bool,
+    /// Why we cannot go on.
+    lost: Option<String>,
+}
+
+impl Session<'_> {
+    async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut notices: Notices,
+        keeper: JoinHandle<Result<(), Failure>>,
+    ) -> Result<ExitCode, Fatal> {
+        let (gone, hurry) = (self.screen.gone().clone(), self.screen.hurry().clone());
+        loop {
+            let waiting = self.pending.len() + self.held.len();
+            if self.leaving.is_some() && waiting == 0 {
+                self.orders = None;
+            }
+            let going = self.orders.is_some();
+            let deadline = self.leaving.filter(|_| going);
+            tokio::select! {
+                notice = notices.next() => match notice {
+                    Some(notice) => self.on_notice(notice).await,
+                    None => break,
+                },
+                input = inputs.recv(), if self.leaving.is_none() && waiting < MAX_PENDING => {
+                    self.on_input(input.unwrap_or(Input::End)).await;
+                }
+                () = gone.cancelled(), if going => self.leave_now(),
+                () = hurry.cancelled(), if going => self.leave_now(),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.late = true;
+                    self.orders = None;
+                }
+            }
+        }
+        self.end(keeper).await
+    }
+
+    async fn end(self, keeper: JoinHandle<Result<(), Failure>>) -> Result<ExitCode, Fatal> {
+        let Self { screen, held, pending, leaving, late, lost, orders, .. } = self;
+        drop(orders);
+        let held = held.into_iter().map(|(number, _)| number);
+        for number in pending.into_iter().chain(held) {
+            screen.failed(number, ErrorCode::Timeout, "not sent: there is no session").await;
+        }
+        screen.finish().await;
+        let outcome = keeper.await.unwrap_or(Err(Failure::Panicked));
+        match (lost, outcome) {
+            (Some(lost), _) => Err(Fatal::new(lost)),
+            (None, Err(failure)) => Err(Fatal::new(failure.to_string())),
+            (None, Ok(())) if leaving.is_none() => Err(Fatal::new("the client has stopped")),
+            (None, Ok(())) if late => {
+                let seconds = PATIENCE.as_secs();
+                Err(Fatal::new(format!("not everything could be sent within {seconds} s")))
+            }
+            (None, Ok(())) => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    /// Whatever is queued.
+    fn leave_now(&mut self) {
+        self.leaving.get_or_insert_with(Instant::now);
+        self.held.clear();
+        self.orders = None;
+    }
+
+    async fn on_notice(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Sent { reference, .. }
+            | Notice::List { reference, .. }
+            | Notice::Failed { reference: Some(reference), .. } => {
+                self.pending.remove(reference);
+            }
+            Notice::Ready { server_id, .. } => self.server_id = Some(server_id.clone()),
+            Notice::LoginRefused { code, detail, retrying: false } => {
+                self.lost =
+                    Some(format!("the server refused the login: {} {detail}", escape_label(code.as_str())));
+            }
+            Notice::Replaced { .. } => self.lost = Some("this user has logged in elsewhere".into()),
+            Notice::ServerChanged { was, .. } => {
+                self.lost = Some(format!(
+                    "another server answers at {}; only if its operator confirms that, remove {}, which also holds the known keys of users",
+                    was.address, self.pins
+                ));
+            }
+            Notice::Reconnected
+            | Notice::Disconnected { .. }
+            | Notice::LoginRefused { retrying: true, .. }
+            | Notice::Stopped
+            | Notice::UserAdded { .. }
+            | Notice::UserRemoved { .. }
+            | Notice::KeyChanged { .. }
+            | Notice::KeyConflict { .. }
+            | Notice::Message { .. }
+            | Notice::Failed { reference: None, .. }
+            | Notice::Dropped { .. } => {}
+        }
+        self.screen.notice(&notice).await;
+        if matches!(notice, Notice::Ready { .. }) {
+            self.holds = false;
+            while let Some((number, line)) = self.held.pop_front() {
+                self.act(number, line).await;
+            }
+        }
+    }
+
+    async fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Line { number, text } => {
+                let line = match text {
+                    Ok(text) => commands::parse(&text),
+                    Err(why) => Err(why.into()),
+                };
+                match line.transpose() {
+                    None => {}
+                    Some(Ok(Line::Quit)) => self.leave(),
+                    Some(line) if self.holds => self.held.push_back((number, line)),
+                    Some(line) => self.act(number, line).await,
+                }
+            }
+            Input::Password { number, old, new } => self.change_password(number, old, new).await,
+            Input::Names(reply) => {
+                if let Some(orders) = &self.orders {
+                    // No room, no names.
+                    let _ = orders.try_send(Order::Names(reply));
+                }
+            }
+            Input::End => self.leave(),
+        }
+    }
+
+    fn leave(&mut self) {
+        self.leaving = Some(Instant::now() + PATIENCE);
+    }
+
+    async fn act(&mut self, number: u64, line: Result<Line, String>) {
+        match line {
+            Ok(Line::Tell { to, text }) => {
+                self.order(number, Command::Tell { to: to.into(), text: Text::from(text) }).await;
+            }
+            Ok(Line::All { text }) => self.order(number, Command::All { text: Text::from(text) }).await,
+            Ok(Line::List) => self.order(number, Command::List).await,
+            Ok(Line::Whoami) => {
+                let key = self.identity.key.public_key();
+                self.screen.whoami(number, self.server, self.server_id.as_ref(), key).await;
+            }
+            Ok(Line::Password(Some(new))) => {
+                self.change_password(number, None, Zeroizing::new(new)).await;
+            }
+            Ok(Line::Password(None)) => self.bad(number, "usage: /password NEW").await,
+            Ok(Line::Help) => self.screen.help(number).await,
+            Ok(Line::Quit) => self.leave(),
+            Err(why) => self.bad(number, &why).await,
+        }
+    }
+
+    async fn order(&mut self, number: u64, command: Command) {
+        let order = Order::Command(number, command);
+        // There is room for more than may be pending.
+        match self.orders.as_ref().map(|orders| orders.try_send(order)) {
+            Some(Ok(())) => {
+                self.pending.insert(number);
+            }
+            Some(Err(_)) | None => {
+                self.screen.failed(number, ErrorCode::Timeout, "the client has stopped").await;
+            }
+        }
+    }
+
+    async fn change_password(&mut self, number: u64, old: Option<Zeroizing<String>>, new: Zeroizing<String>) {
+        let (keyring, key) = (self.identity.keyring().clone(), self.identity.key.clone());
+        let changed = tokio::task::spawn_blocking(move || {
+            if let Some(old) = old
+                && !keyring.is_password(&old)?
+            {
+                return Ok(false);
+            }
+            keyring.change_password(&key, &new).map(|()| true)
+        });
+        let failed = |code: &str, detail: String| (ErrorCode::Other(code.into()), detail);
+        let (code, detail) = match changed.await {
+            Ok(Ok(true)) => return self.screen.password_changed(number).await,
+            Ok(Ok(false)) => failed("WRONG_PASSWORD", "the password stays as it is".into()),
+            Ok(Err(fatal)) => failed("NOT_SAVED", fatal.to_string()),
+            Err(error) => failed("NOT_SAVED", error.to_string()),
+        };
+        self.screen.failed(number, code, &detail).await;
+    }
+
+    async fn bad(&self, number: u64, why: &str) {
+        let why = socp_core::client::escape_text(why);
+        self.screen.failed(number, ErrorCode::Other("BAD_COMMAND".into()), &why).await;
+    }
+}

@@ -1,0 +1,216 @@
+//! A server in this process, and the real program beside it.
+#![allow(clippy::unwrap_used, dead_code, reason = "tests, and every file uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use socp_core::crypto::aws_lc::PrivateKey;
+use socp_transport::server::{Server, ServerConfig};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// More than anything here may take, even on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_socp-client");
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    format!("{}/../socp-core/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR")).into()
+}
+
+pub(crate) fn key(name: &str) -> PrivateKey {
+    PrivateKey::from_pem(&std::fs::read_to_string(fixture(name)).unwrap()).unwrap()
+}
+
+/// A server and a place for its clients' data.
+pub(crate) struct World {
+    runtime: Runtime,
+    server: Option<Server>,
+    pub(crate) address: String,
+    pub(crate) dir: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut world =
+            Self { runtime, server: None, address: "127.0.0.1:0".into(), dir: tempfile::tempdir().unwrap() };
+        world.start("server-a");
+        world
+    }
+
+    /// A server with that key, where the last one was.
+    pub(crate) fn start(&mut self, name: &str) {
+        let config = ServerConfig::new(self.address.parse().unwrap(), Arc::new(key(name)));
+        let server = self.runtime.block_on(Server::start(config)).unwrap();
+        self.address = server.local_addr().to_string();
+        self.server = Some(server);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        let server = self.server.take().unwrap();
+        self.runtime.block_on(server.shutdown()).unwrap();
+    }
+
+    /// The program with the fixture's key of that name, which is the user's name, too.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = self.again(name);
+        command.arg("--import-key").arg(fixture(name));
+        command
+    }
+
+    /// The same once it has the key.
+    pub(crate) fn again(&self, name: &str) -> Command {
+        let password = self.dir.path().join("password");
+        std::fs::write(&password, "correct horse\n").unwrap();
+        let mut command = self.keyless(name);
+        command.arg("--password-file").arg(password);
+        command
+    }
+
+    /// The program that has or makes its own key, and knows no password.
+    pub(crate) fn keyless(&self, name: &str) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--server", &format!("ws://{}", self.address), "--user", name]);
+        command.arg("--data-dir").arg(self.data(name));
+        command.env_remove("RUST_LOG");
+        command
+    }
+
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn json(&self, name: &str) -> Running {
+        Running::start(self.command(name).arg("--json"))
+    }
+
+    pub(crate) fn plain(&self, name: &str) -> Running {
+        Running::start(self.command(name).arg("--plain"))
+    }
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        let errors = lines_of(child.stderr.take().unwrap());
+        let stdin = child.stdin.take();
+        Self { child, stdin, lines, errors }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// The end of its input.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next line on its stdout.
+    pub(crate) fn line(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => {
+                panic!("no line: {error}; stderr: {:?}", self.errors.try_iter().collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The next line that starts like this; others are passed over.
+    pub(crate) fn until(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn event(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// The next event of a kind; others are passed over.
+    pub(crate) fn event_of(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.event();
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+
+    /// Its exit status and all that it still had to say, on stdout and on stderr, once it has no more input.
+    pub(crate) fn end(mut self) -> (i32, Vec<String>, Vec<String>) {
+        self.hang_up();
+        self.end_with_input_open()
+    }
+
+    /// The same of one that ends by itself.
+    pub(crate) fn end_with_input_open(mut self) -> (i32, Vec<String>, Vec<String>) {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => panic!("it does not end"),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        (status.code().unwrap_or(-1), self.lines.iter().collect(), self.errors.iter().collect())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs it to its end without input.
+pub(crate) fn run(command: &mut Command) -> (i32, Vec<String>, Vec<String>) {
+    Running::start(command).end()
+}
+
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = sync_channel(10_000);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Who may do what with a file.
+#[cfg(unix)]
+pub(crate) fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
