@@ -206,35 +206,6 @@ fn a_hundred_bad_frames_in_a_minute_close_the_link_and_errors_have_a_budget() {
 }
 
 #[test]
-fn strangers_who_fill_the_table_of_servers_keep_nobody_out() {
-    let mut world = World::with_servers(2);
-    world.nodes[0].config.limits.servers = 3;
-    world.start(0);
-    for stranger in 0..10 {
-        let user = world.connect(0, 500 + stranger);
-        let signer = support::FakeSigner::new(key(500 + stranger));
-        let hello = ServerHello {
-            host: "192.0.2.1".into(),
-            port: Some(1),
-            pubkey: signer.key.clone().into(),
-            nonce: None,
-            ext: Vec::new(),
-        };
-        let id = Id::derived_from(&signer.key);
-        let to = Recipient::Named("127.0.0.1:9000".into());
-        let join = signed(&id, to, START_MS, &Payload::ServerHelloJoin(hello), &signer);
-        world.user_sends_text(user, join.text().clone());
-        world.run();
-        world.log_out(user);
-        world.advance(200_000);
-    }
-    world.start(1);
-    world.advance(5_000);
-    assert_eq!(world.linked(1), 1);
-    assert!(world.nodes[0].snapshot.servers.len() <= 3, "forgotten on disk, too");
-}
-
-#[test]
 fn a_user_who_floods_is_held_back_and_loses_nothing() {
     let mut world = World::started(1);
     let alice = world.login(0, "alice", 1);
@@ -283,6 +254,23 @@ fn messages_to_nobody_fail_with_a_reference_and_a_vanished_recipient_is_told() {
     let about = error.reference.as_ref().expect("a reference");
     assert_eq!((&*about.kind, about.to.as_deref()), ("MSG_DIRECT", Some(bob_id.as_str())));
     assert!(world.presence_seen(alice).contains(&format!("-{bob}")), "the claim is dropped");
+}
+
+#[test]
+fn every_message_that_finds_nobody_is_told_however_many_there_are() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let bob_id = world.users[bob].id.clone();
+    world.lose = Some(|text| text.contains("USER_REMOVE"));
+    world.log_out(bob);
+    world.lose = None;
+    for number in 0..60 {
+        let to = if number % 2 == 0 { bob_id.clone() } else { "nobody".parse().expect("an id") };
+        world.tell(alice, &to, &number.to_string());
+        world.advance(10);
+    }
+    assert_eq!(world.errors(alice).len(), 60);
 }
 
 #[test]

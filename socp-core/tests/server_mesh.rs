@@ -262,3 +262,28 @@ fn a_long_cut_link_brings_its_users_back_once_their_server_says_so() {
     assert_eq!(world.presence_seen(alice).last().map(String::as_str), Some("+bob"));
     assert_eq!(world.presence_seen(alice).len(), 3, "told once");
 }
+
+/// The adverts are old news to the duplicate cache's age, and the set of users changed meanwhile.
+#[test]
+fn users_of_long_ago_come_back_after_an_outage_in_which_others_came() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    world.advance(900_000);
+    let listen = [world.nodes[0].listen.clone(), world.nodes[1].listen.clone()];
+    world.nodes[0].listen = address(1);
+    world.nodes[1].listen = address(2);
+    world.cut(0, 1);
+    world.advance(60_000);
+    world.login(1, "dave", 4);
+    world.advance(60_000);
+    let [first, second] = listen;
+    world.nodes[0].listen = first;
+    world.nodes[1].listen = second;
+    world.advance(65_000);
+    let seen = world.presence_seen(alice);
+    assert_eq!(seen[..2], ["+bob".to_owned(), format!("-{bob}")]);
+    let mut back = seen[2..].to_vec();
+    back.sort();
+    assert_eq!(back, ["+bob", "+dave"]);
+}

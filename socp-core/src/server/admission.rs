@@ -136,10 +136,10 @@ impl Server {
             if frame.from().is_some_and(|from| from != link.server.id()) {
                 return Err(foreign(frame));
             }
-            let Some(peer) = peer else { return Err(foreign(frame)) };
+            let form = peer.and_then(|peer| peer.form);
             match required {
-                true => sig(frame, &peer.record.key, peer.form),
-                false => Ok(sig_if_there(frame, &peer.record.key, peer.form)),
+                true => sig(frame, &link.key, form),
+                false => Ok(sig_if_there(frame, &link.key, form)),
             }
         };
         match frame.payload() {
@@ -448,4 +448,19 @@ fn sender(frame: &Frame) -> Result<&Id, Refusal> {
 
 fn foreign(frame: &Frame) -> Refusal {
     Refusal::of(frame, ErrorCode::InvalidSig, "from is not the peer of this link")
+}
+
+/// Whether servers pass frames of this type on for others.
+pub(super) fn is_carried(kind: &FrameType) -> bool {
+    matches!(
+        kind,
+        FrameType::UserAdvertise
+            | FrameType::UserRemove
+            | FrameType::Presence
+            | FrameType::ServerAnnounce
+            | FrameType::PublicChannelAdd
+            | FrameType::PublicChannelUpdated
+            | FrameType::ServerDeliver
+            | FrameType::MsgPublicChannel
+    )
 }

@@ -31,7 +31,7 @@ impl Server {
         let frame = frame.frame();
         let Some(recipient) = recipient_of(frame, message) else {
             let detail = "no recipient: neither payload.to nor to names a user";
-            return self.error(link, ErrorCode::UserNotFound, detail, Some(frame.reference()));
+            return self.undelivered(link, ErrorCode::UserNotFound, detail, frame.reference());
         };
         let ts = message.ts.or(message.original_ts).or(frame.ts()).unwrap_or(Timestamp(self.now.unix_ms));
         let delivery = Message {
@@ -60,11 +60,11 @@ impl Server {
             }
             Route::Unreachable => {
                 let detail = format!("the server of {recipient} cannot be reached at the moment");
-                self.error(link, ErrorCode::Timeout, &detail, Some(frame.reference()));
+                self.undelivered(link, ErrorCode::Timeout, &detail, frame.reference());
             }
             Route::Unknown => {
                 let detail = format!("{recipient} is not online");
-                self.error(link, ErrorCode::UserNotFound, &detail, Some(frame.reference()));
+                self.undelivered(link, ErrorCode::UserNotFound, &detail, frame.reference());
             }
         }
     }
@@ -101,7 +101,7 @@ impl Server {
                     ts: frame.ts(),
                 };
                 let detail = format!("{recipient} is not online here");
-                self.error(link_id, ErrorCode::UserNotFound, &detail, Some(reference));
+                self.undelivered(link_id, ErrorCode::UserNotFound, &detail, reference);
             }
         }
     }
@@ -122,7 +122,7 @@ impl Server {
         let reference =
             FrameRef { kind: "MSG_DIRECT".into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
         let detail = format!("{recipient} is not online");
-        self.error(link, error.code.clone(), &detail, Some(reference));
+        self.undelivered(link, error.code.clone(), &detail, reference);
     }
 
     /// MSG_PUBLIC_CHANNEL from a user here: to one member, or one ciphertext fanned out as it is.
@@ -130,6 +130,11 @@ impl Server {
         let frame = frame.frame();
         let relayed = frame.from().is_some();
         let Some(member) = member_of(frame, message) else {
+            // One frame in, one out to everybody.
+            self.charge_message(link);
+            if frame.text().len() > self.config.limits.frame_out_bytes {
+                return self.too_long(link, frame);
+            }
             let mut to = self.user_links();
             to.retain(|other| *other != link);
             if relayed {
@@ -146,16 +151,16 @@ impl Server {
             Route::Local(_) | Route::Server { direct: true, .. } => {
                 // Without `from` nobody further on could tell whose it is.
                 let detail = "envelope: `from` is missing";
-                self.error(link, ErrorCode::UnknownType, detail, Some(frame.reference()));
+                self.undelivered(link, ErrorCode::UnknownType, detail, frame.reference());
             }
             // Users' own frames are believed on their server's own link alone: no detour.
             Route::Server { direct: false, .. } | Route::Unreachable => {
                 let detail = format!("the server of {member} cannot be reached at the moment");
-                self.error(link, ErrorCode::Timeout, &detail, Some(frame.reference()));
+                self.undelivered(link, ErrorCode::Timeout, &detail, frame.reference());
             }
             Route::Unknown => {
                 let detail = format!("{member} is not online");
-                self.error(link, ErrorCode::UserNotFound, &detail, Some(frame.reference()));
+                self.undelivered(link, ErrorCode::UserNotFound, &detail, frame.reference());
             }
         }
     }
@@ -169,6 +174,10 @@ impl Server {
         }
         self.remember(frame);
         let Some(member) = member_of(frame, message) else {
+            self.charge_message(link_id);
+            if frame.text().len() > self.config.limits.frame_out_bytes {
+                return self.dropped("public message is too long", author.to_string());
+            }
             let to = self.user_links();
             return self.relay(to, frame);
         };
@@ -212,7 +221,7 @@ impl Server {
     }
 
     fn too_long(&mut self, link: LinkId, frame: &Frame) {
-        self.error(link, ErrorCode::UnknownType, "the message is too long", Some(frame.reference()));
+        self.undelivered(link, ErrorCode::UnknownType, "the message is too long", frame.reference());
     }
 
     /// A delivery is recognised whatever its `ts` (decisions §3).

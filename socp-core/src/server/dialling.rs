@@ -125,10 +125,14 @@ impl Server {
         let before = self.dials.iter().find(|(other, dial)| {
             **other != address && dial.key == key && dial.source == Source::Announced && !dial.busy
         });
-        if let Some(before) = before.map(|(other, _)| other.clone()) {
-            self.forget_dial(&before);
-        }
-        let delay = self.learnt_slot();
+        let delay = match before.map(|(other, _)| other.clone()) {
+            Some(before) => {
+                self.forget_dial(&before);
+                self.config.timing.learnt_dial
+            }
+            None if self.dials.contains_key(&address) => Duration::ZERO,
+            None => self.learnt_slot(),
+        };
         self.keep_linked(address, key, Source::Announced, delay);
     }
 
@@ -169,7 +173,13 @@ impl Server {
         dial.busy = false;
         dial.failures = if failed { dial.failures.saturating_add(1) } else { 0 };
         let failures = dial.failures;
-        if matches!(dial.source, Source::Learnt(_)) && failures >= LEARNT_FAILURES {
+        let (key, source) = (dial.key.clone(), dial.source.clone());
+        let superseded = source == Source::Announced
+            && self
+                .dials
+                .iter()
+                .any(|(other, dial)| other != address && dial.key == key && dial.source == source);
+        if failed && (superseded || (matches!(source, Source::Learnt(_)) && failures >= LEARNT_FAILURES)) {
             return self.forget_dial(address);
         }
         let timing = &self.config.timing;
@@ -179,11 +189,21 @@ impl Server {
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
     }
 
-    /// A link has come up where we dialled.
+    /// A link has come up where we dialled. Other addresses of that server are given up, but for the operator's.
     pub(super) fn dial_succeeded(&mut self, address: &HostPort) {
-        if let Some(dial) = self.dials.get_mut(address) {
-            dial.failures = 0;
-            dial.source = Source::Proven;
+        let Some(dial) = self.dials.get_mut(address) else { return };
+        dial.failures = 0;
+        dial.source = Source::Proven;
+        let key = dial.key.clone();
+        let listed =
+            |other: &HostPort| self.config.bootstrap.iter().any(|introducer| introducer.address == *other);
+        let others = self
+            .dials
+            .iter()
+            .filter(|(other, dial)| *other != address && dial.key == key && !dial.busy && !listed(other));
+        let others: Vec<HostPort> = others.map(|(other, _)| other.clone()).collect();
+        for other in others {
+            self.forget_dial(&other);
         }
     }
 

@@ -1,8 +1,6 @@
 //! How two servers meet (§8.1, decisions §4): JOIN, WELCOME, LINK_PROOF, HELLO_LINK, ANNOUNCE; and what
 //! follows when a link comes up or goes down.
 
-use std::time::Duration;
-
 use super::Server;
 use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
 use super::link::{Joining, Link, LinkState, Nonces, ServerLink};
@@ -70,7 +68,7 @@ impl Server {
                 if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
                     return self.close(link_id, close_code::POLICY, "not the server that was expected");
                 }
-                self.identify(link_id, &server, None, Some(address), None);
+                self.identify(link_id, &server, &key, None, Some(address), None);
                 self.link_up(link_id);
             }
         }
@@ -91,17 +89,20 @@ impl Server {
             self.dropped("assigned id not adopted", format!("{server}: {}", welcome.assigned_id));
             return self.close(link_id, close_code::POLICY, "assigned id not adopted");
         }
-        // Unsigned, it suggests a first pin and changes nothing.
-        let rank = self.rank_of(&key, signed, PinRank::Introduced);
-        let outcome = match server == self.id && assigned.is_none() {
-            true => PinOutcome::Conflict,
-            false => self.pin_server(&server, &key, rank, Some(address.clone())),
+        let outcome = if server == self.id && assigned.is_none() {
+            PinOutcome::Conflict
+        } else if their_nonce.is_some() {
+            self.meet(&server, &key, &address)
+        } else {
+            // Unsigned, it suggests a first pin and changes nothing.
+            let rank = self.rank_of(&key, signed, PinRank::Introduced);
+            self.pin_server(&server, &key, rank, Some(address.clone()))
         };
         if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
             return self.close(link_id, close_code::POLICY, "not the server that was expected");
         }
         let nonces = their_nonce.map(|theirs| Nonces { ours: our_nonce, theirs });
-        self.identify(link_id, &server, nonces, Some(address.clone()), assigned.clone());
+        self.identify(link_id, &server, &key, nonces, Some(address.clone()), assigned.clone());
         match (nonces, assigned) {
             // A WELCOME can be a replay: the id is taken once the LINK_PROOF over our nonce names it.
             (Some(_), Some(_)) => return,
@@ -123,6 +124,22 @@ impl Server {
                 self.take_welcomed_clients(link_id, &server, frame.frame().ts(), welcome);
             }
         }
+    }
+
+    /// A native server answers where we dialled. A WELCOME can be a replay under any `from`, so another pin
+    /// for that id stays until the LINK_PROOF.
+    fn meet(&mut self, server: &ServerId, key: &PublicKey, address: &HostPort) -> PinOutcome {
+        match self.peers.get(server) {
+            Some(peer) if peer.record.key != *key => return PinOutcome::Same,
+            Some(_) => {}
+            None => {
+                let listed = self.rank_of(key, true, PinRank::Introduced) == PinRank::Bootstrap;
+                if listed && self.peers.len() >= self.config.limits.servers {
+                    self.make_room_for_server(PinRank::Bootstrap);
+                }
+            }
+        }
+        self.pin_server(server, key, PinRank::Introduced, Some(address.clone()))
     }
 
     /// Whether an id that an introducer assigned may be taken (decisions §7): only before our first link and
@@ -177,7 +194,7 @@ impl Server {
         };
         self.timers.cancel(&Timer::Greeting(link_id));
         let nonces = their_nonce.map(|theirs| Nonces { ours: self.nonce(), theirs });
-        self.identify(link_id, &server, nonces, None, None);
+        self.identify(link_id, &server, key, nonces, None, None);
         if is_join {
             let welcome = self.welcome(&server, nonces.map(|nonces| nonces.ours));
             self.send(link_id, Recipient::from(&server), &Payload::ServerWelcome(welcome));
@@ -213,7 +230,8 @@ impl Server {
             }
             JoinPolicy::Allowlist(_) | JoinPolicy::Open => {}
         }
-        let rank = self.rank_of(key, signed, PinRank::Claimed);
+        // A JOIN can be a replay under any `from`: it carries no rank.
+        let rank = PinRank::Claimed;
         let outcome = match *from == self.id {
             true => PinOutcome::Conflict,
             false => self.pin_server(from, key, rank, hello.address()),
@@ -248,6 +266,7 @@ impl Server {
         &mut self,
         link_id: LinkId,
         server: &ServerId,
+        key: &PublicKey,
         nonces: Option<Nonces>,
         address: Option<HostPort>,
         assigned: Option<ServerId>,
@@ -258,8 +277,16 @@ impl Server {
         }
         if let Some(link) = self.links.get_mut(&link_id) {
             let server = server.clone();
-            let link_state = ServerLink { server, nonces, address, assigned, proven: false, up: false };
-            link.state = LinkState::Server(link_state);
+            let key = key.clone();
+            link.state = LinkState::Server(ServerLink {
+                server,
+                key,
+                nonces,
+                address,
+                assigned,
+                proven: false,
+                up: false,
+            });
         }
     }
 
@@ -273,7 +300,7 @@ impl Server {
     pub(super) fn on_link_proof(&mut self, link_id: LinkId, server: &ServerId, proof: &LinkProof) {
         let Some(link) = self.links.get(&link_id).and_then(Link::server) else { return };
         let Some(nonces) = link.nonces.filter(|_| !link.proven) else { return };
-        let (dialled, assigned) = (link.address.clone(), link.assigned.clone());
+        let (dialled, assigned, key) = (link.address.clone(), link.assigned.clone(), link.key.clone());
         let role = if dialled.is_some() { LinkRole::Accept } else { LinkRole::Dial };
         let expected_address = dialled.clone().or_else(|| self.binding_address());
         let holds = proof.nonce == nonces.ours
@@ -288,25 +315,27 @@ impl Server {
             self.dropped("link proof does not hold", server.to_string());
             return self.close(link_id, close_code::POLICY, "link proof does not hold");
         }
-        let key = self.peers.get(server).map(|peer| peer.record.key.clone());
-        let (Some(key), true) =
-            (key, assigned.is_none() || self.peers.values().all(|peer| peer.links.is_empty()))
-        else {
+        let first = self.peers.values().all(|peer| peer.links.is_empty()) && self.local.is_empty();
+        if assigned.is_some() && !first {
             return self.close(link_id, close_code::POLICY, "assigned id not adopted");
-        };
+        }
+        let rank = if dialled.is_some() { PinRank::Proven } else { PinRank::Claimed };
+        let rank = self.rank_of(&key, true, rank);
+        match self.pin_server(server, &key, rank, dialled.clone()) {
+            PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
+            PinOutcome::Conflict | PinOutcome::Full => {
+                return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
+            }
+        }
         self.timers.cancel(&Timer::LinkProof(link_id));
         if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
             link.proven = true;
         }
         self.mark_native(server);
-        if let Some(address) = dialled {
-            let rank = self.rank_of(&key, true, PinRank::Proven);
-            self.pin_server(server, &key, rank, Some(address.clone()));
-            if let Some(assigned) = assigned {
-                self.adopt(assigned);
-                self.send_link_proof(link_id, server, nonces, LinkRole::Dial, &address);
-                self.introduce_ourselves(link_id, Recipient::from(server));
-            }
+        if let (Some(address), Some(assigned)) = (dialled, assigned) {
+            self.adopt(assigned);
+            self.send_link_proof(link_id, server, nonces, LinkRole::Dial, &address);
+            self.introduce_ourselves(link_id, Recipient::from(server));
         }
         self.link_up(link_id);
     }
@@ -476,118 +505,6 @@ impl Server {
         self.remember(frame.frame());
         let to = self.server_links(&[&from, &teller], Some(link_id));
         self.relay(to, frame.frame());
-    }
-
-    /// A link counts from now on. Two links of one native pair: the new one stays, or, if both were
-    /// opened at the same time, the one that the lower id dialled (decisions §5).
-    pub(super) fn link_up(&mut self, link_id: LinkId) {
-        let Some(link) = self.links.get(&link_id) else { return };
-        let Some(server_link) = link.server() else { return };
-        let (server, proven, dialled) = (server_link.server.clone(), server_link.proven, link.is_dialled());
-        let (opened, dialled_address) = (link.opened, server_link.address.clone());
-        let rival = self.peers.get(&server).and_then(|peer| peer.link()).filter(|_| proven);
-        let rival = rival
-            .and_then(|rival| self.links.get(&rival))
-            .filter(|rival| rival.server().is_some_and(|rival| rival.proven));
-        let loser = rival.map(|rival| {
-            let together = opened.abs_diff(rival.opened) < self.config.timing.tie_break;
-            let ours_stays = self.id < server;
-            let new_wins = !together || dialled == rival.is_dialled() || dialled == ours_stays;
-            if new_wins { rival.id } else { link_id }
-        });
-        if loser == Some(link_id) {
-            return self.close(link_id, close_code::NORMAL, "duplicate link");
-        }
-        let Some(peer) = self.peers.get_mut(&server) else { return };
-        let first = peer.links.is_empty();
-        // The last link carries the traffic: a proven one, else one that we dialled.
-        let at = if proven || dialled { peer.links.len() } else { 0 };
-        peer.links.insert(at, link_id);
-        let (key, address) = (peer.record.key.clone(), peer.record.address.clone());
-        if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
-            link.up = true;
-        }
-        if let Some(loser) = loser {
-            self.close(loser, close_code::NORMAL, "duplicate link");
-        }
-        self.timers.cancel(&Timer::Unreachable(server.clone()));
-        self.report(Report::ServerUp { server: server.clone(), link: link_id, proven });
-        match dialled_address {
-            Some(dialled) => self.dial_succeeded(&dialled),
-            None => {
-                if let Some(address) = address {
-                    self.keep_announced_linked(address, key);
-                }
-            }
-        }
-        if first {
-            self.relocate_users_of(&server);
-        }
-        self.start_sync(link_id, &server, proven, first);
-    }
-
-    pub(super) fn on_server_close(&mut self, link_id: LinkId) {
-        let Some(link) = self.links.get(&link_id).and_then(Link::server) else { return };
-        let (server, proven) = (link.server.clone(), link.proven);
-        self.close(link_id, close_code::NORMAL, "closed by peer");
-        // A farewell: no grace for whom a proven server takes along.
-        if let Some(peer) = self.peers.get_mut(&server).filter(|peer| proven && peer.links.is_empty()) {
-            peer.alive_until = self.now.instant;
-            self.on_unreachable(&server);
-        }
-    }
-
-    pub(super) fn on_server_link_closed(&mut self, link: Link) {
-        let was_up = link.server().is_some_and(|server| server.up);
-        if let super::api::LinkOrigin::Dialled(address) = &link.origin {
-            self.dial_ended(address, !was_up);
-        }
-        let LinkState::Server(server_link) = link.state else { return };
-        let Some(peer) = self.peers.get_mut(&server_link.server) else { return };
-        peer.links.retain(|other| *other != link.id);
-        let via_others = peer.via.filter(|via| *via != link.id);
-        peer.via = via_others;
-        let lost = was_up && peer.links.is_empty();
-        let key = peer.record.key.clone();
-        for peer in self.peers.values_mut() {
-            if peer.via == Some(link.id) {
-                peer.via = None;
-            }
-            if peer.table.request.as_ref().is_some_and(|request| request.link == link.id) {
-                peer.table.request = None;
-            }
-        }
-        if lost {
-            self.on_last_link_lost(&server_link.server, self.config.timing.grace);
-            self.redial_server(&key);
-        }
-    }
-
-    fn on_last_link_lost(&mut self, server: &ServerId, grace: Duration) {
-        let until = self.now.instant + grace;
-        if let Some(peer) = self.peers.get_mut(server) {
-            peer.alive_until = peer.alive_until.max(until);
-            self.timers.set(Timer::Unreachable(server.clone()), peer.alive_until);
-            self.timers.cancel(&Timer::Relist(server.clone()));
-        }
-        self.report(Report::ServerDown { server: server.clone() });
-    }
-
-    /// Nothing was heard of a server for its grace: its users are gone, until it is heard again.
-    pub(super) fn on_unreachable(&mut self, server: &ServerId) {
-        let Some(peer) = self.peers.get(server) else { return };
-        if !peer.links.is_empty() {
-            return;
-        }
-        if peer.alive_until > self.now.instant {
-            return self.timers.set(Timer::Unreachable(server.clone()), peer.alive_until);
-        }
-        self.timers.cancel(&Timer::Unreachable(server.clone()));
-        if let Some(peer) = self.peers.get_mut(server) {
-            // Whoever is back on a link is not back with its users: PRESENCE will tell.
-            peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
-        }
-        self.relocate_users_of(server);
     }
 }
 

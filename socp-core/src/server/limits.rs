@@ -17,8 +17,8 @@ pub struct Limits {
     pub users_per_origin: usize,
     /// Users whose keys are pinned, all origins together. 100,000 pins of 0.7 KiB are 70 MB.
     pub pinned_users: usize,
-    /// Adverts a second of users that are new, per origin; more pauses the link.
-    pub new_users_per_second: u32,
+    /// Adverts and removals a second, per origin; more pauses the link.
+    pub changes_per_second: u32,
     /// Clients in a WELCOME.
     pub welcome_clients: usize,
     /// Addresses learnt from one teller.
@@ -29,6 +29,12 @@ pub struct Limits {
     pub error_burst: u32,
     /// ERRORs a second after the burst (decisions §2).
     pub errors_per_second: u32,
+    /// ERRORs that all strangers together may cost at once: links that have not logged in.
+    pub stranger_error_burst: u32,
+    /// ERRORs a second to strangers after that.
+    pub stranger_errors_per_second: u32,
+    /// Longest text of a peer that is repeated to it or to anybody in an ERROR or a report, in bytes.
+    pub quoted_bytes: usize,
     /// Links that have not said yet who they are; further ones are refused.
     pub greeting_links: usize,
     /// Users logged in here.
@@ -53,12 +59,15 @@ impl Default for Limits {
             servers: 256,
             users_per_origin: 10_000,
             pinned_users: 100_000,
-            new_users_per_second: 100,
+            changes_per_second: 100,
             welcome_clients: 500,
             learnt_addresses_per_teller: 8,
             bad_frames_per_minute: 100,
             error_burst: 20,
             errors_per_second: 2,
+            stranger_error_burst: 200,
+            stranger_errors_per_second: 20,
+            quoted_bytes: 512,
             greeting_links: 1024,
             local_users: 10_000,
             seen_entries: 65_536,

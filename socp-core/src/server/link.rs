@@ -62,6 +62,8 @@ pub(super) struct Joining {
 #[derive(Debug)]
 pub(super) struct ServerLink {
     pub(super) server: ServerId,
+    /// The key that the peer showed; its own frames are checked under it.
+    pub(super) key: PublicKey,
     /// The nonces of both hellos: set, the link counts only once both LINK_PROOFs hold.
     pub(super) nonces: Option<Nonces>,
     /// What was dialled, if we dialled.

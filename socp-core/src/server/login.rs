@@ -97,7 +97,8 @@ impl Server {
             );
         }
         if let Err((code, detail)) = self.check_login_proof(&user, proof) {
-            return self.refuse_login(link_id, frame, code, detail);
+            self.error(link_id, code, &detail, Some(frame.frame().reference()));
+            return self.close(link_id, close_code::POLICY, "login refused");
         }
         if self.remotely_attested(&user, &key).is_some_and(|theirs| theirs > proof.issued_at) {
             // It would be refused by everybody who knows of the other login.
@@ -109,20 +110,21 @@ impl Server {
         self.arrive(link_id, Arrival { user, key, meta, attestation });
     }
 
-    fn check_login_proof(&self, user: &UserId, proof: &LoginProof) -> Result<(), (ErrorCode, &'static str)> {
+    fn check_login_proof(&self, user: &UserId, proof: &LoginProof) -> Result<(), (ErrorCode, String)> {
+        let refused = |code, detail: &str| Err((code, detail.to_owned()));
         if proof.user_id != *user || proof.server_id != self.id {
-            return Err((ErrorCode::InvalidSig, "the proof names another user or server"));
+            return refused(ErrorCode::InvalidSig, "the proof names another user or server");
         }
         let dialled = proof.host.parse::<HostPort>().ok();
-        if self.config.address_is_binding && dialled != self.config.address {
-            return Err((
-                ErrorCode::InvalidSig,
-                "the proof names another address than the one advertised here",
-            ));
+        if let Some(address) = self.config.address.as_ref().filter(|_| self.config.address_is_binding)
+            && dialled.as_ref() != Some(address)
+        {
+            let detail = format!("this server is reached at {address}: connect there");
+            return Err((ErrorCode::InvalidSig, detail));
         }
         match self.is_current(proof.issued_at) {
             true => Ok(()),
-            false => Err((ErrorCode::Timeout, "the proof's time is too far from the server's clock")),
+            false => refused(ErrorCode::Timeout, "the proof's time is too far from the server's clock"),
         }
     }
 
@@ -134,7 +136,7 @@ impl Server {
             self.error(link_id, ErrorCode::Timeout, "this server is full", None);
             return self.close(link_id, close_code::POLICY, "too many users");
         }
-        let outcome = self.pin_user(&user, &key, proven);
+        let outcome = self.pin_user(&user, &key, proven, true);
         match outcome {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
             PinOutcome::Conflict => {
@@ -270,10 +272,10 @@ impl Server {
         let (key, meta) = (session.key.clone(), session.meta.clone());
         let checked = match expected {
             true => self.check_login_proof(user, proof),
-            false => Err((ErrorCode::InvalidSig, "the nonce is not the one of the challenge")),
+            false => Err((ErrorCode::InvalidSig, "the nonce is not the one of the challenge".to_owned())),
         };
         if let Err((code, detail)) = checked {
-            return self.error(link, code, detail, Some(frame.frame().reference()));
+            return self.error(link, code, &detail, Some(frame.frame().reference()));
         }
         let Some(sig) = frame.frame().sig().cloned() else { return };
         debug_assert!(frame.proven_by(Purpose::Transport, &key), "the rule for users asks for it");

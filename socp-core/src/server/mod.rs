@@ -17,7 +17,9 @@ mod directory;
 mod joining;
 mod limits;
 mod link;
+mod linked;
 mod login;
+mod out;
 mod peer;
 mod pins;
 mod presence;
@@ -29,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
 pub use api::{
     Action, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin, Outgoing, PinRank, Record,
@@ -39,8 +41,8 @@ pub use limits::{Limits, Timing};
 
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
 use crate::wire::{
-    Empty, ErrorCode, ErrorReport, Frame, FrameRef, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
-    ServerId, Timestamp, UserHelloAck, UserId,
+    Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient, ServerId,
+    Timestamp, UserHelloAck, UserId,
 };
 use crate::{Deadline, Now, close_code};
 use admission::Rule;
@@ -48,7 +50,7 @@ use budget::Budget;
 use dialling::Dial;
 use link::{Link, LinkState};
 use peer::Peer;
-use seen::{Seen, SeenKey, frame_key};
+use seen::Seen;
 use timers::{Timer, Timers};
 
 /// A SOCP server, without sockets, clock or private key.
@@ -79,6 +81,8 @@ pub struct Server {
     hello_ack: SharedPayload,
     /// Removals in our own name that answered somebody's stale advert, for a while.
     settled: Seen,
+    /// ERRORs to all who have not logged in.
+    stranger_errors: Budget,
     /// USER_KEY_CONFLICTs that clients may be told of.
     conflicts: Budget,
     out: Vec<Action>,
@@ -172,6 +176,11 @@ impl Server {
             heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
             hello_ack: SharedPayload::new(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
             settled: Seen::new(config.limits.seen_entries, timing.presence),
+            stranger_errors: Budget::new(
+                config.limits.stranger_error_burst,
+                f64::from(config.limits.stranger_errors_per_second),
+                now.instant,
+            ),
             conflicts: Budget::new(
                 config.limits.error_burst,
                 f64::from(config.limits.errors_per_second),
@@ -394,15 +403,32 @@ impl Server {
     fn on_refused(&mut self, link_id: LinkId, refusal: Refusal) {
         let now = self.now.instant;
         let Some(link) = self.links.get_mut(&link_id) else { return };
-        let own = match (&link.state, &refusal.from) {
-            (LinkState::Server(server), Some(from)) => from == server.server.id(),
-            _ => true,
+        // A bad frame that its neighbour merely carried slows the link down, and does not close it.
+        let kind = refusal.reference.as_ref().map(|reference| FrameType::parse(&reference.kind));
+        let carried = match (&link.state, &refusal.from) {
+            (LinkState::Server(server), Some(from)) => {
+                from != server.server.id() && kind.as_ref().is_some_and(admission::is_carried)
+            }
+            _ => false,
         };
-        let within_budget = !own || link.bad_frames.take(now);
+        let within_budget = carried || link.bad_frames.take(now);
+        let other_key = match &link.state {
+            LinkState::Joining(joining) if refusal.code == ErrorCode::InvalidSig => {
+                Some(joining.address.to_string())
+            }
+            _ => None,
+        };
         let answers_error = refusal.reference.as_ref().is_some_and(|reference| &*reference.kind == "ERROR");
         let from_server = matches!(link.state, LinkState::Server(_) | LinkState::Joining(_));
-        let detail = format!("{link_id:?}: {refusal}").into();
-        self.out.push(Action::Report(Report::Dropped { why: "refused frame", detail }));
+        let detail = format!("{link_id:?}: {refusal}");
+        if let Some(address) = other_key {
+            // Most likely the operator's list has another server's key for it.
+            self.report(Report::KeyConflict { subject: address.into() });
+        }
+        self.dropped("refused frame", detail);
+        if carried {
+            self.charge_request(link_id);
+        }
         if !from_server && !answers_error {
             self.error(link_id, refusal.code, &refusal.detail, refusal.reference);
         }
@@ -429,7 +455,11 @@ impl Server {
     fn on_silence(&mut self, link_id: LinkId) {
         let Some(link) = self.links.get(&link_id) else { return };
         let dead_at = link.heard + self.config.timing.silence;
-        if dead_at > self.now.instant {
+        if self.now.instant > dead_at + self.config.timing.heartbeat {
+            // The timer itself is late: it was us who slept. What the peer sent meanwhile waits to be read.
+            self.touch(link_id);
+            self.timers.set(Timer::Silence(link_id), self.now.instant + self.config.timing.silence);
+        } else if dead_at > self.now.instant {
             self.timers.set(Timer::Silence(link_id), dead_at);
         } else {
             self.close(link_id, close_code::POLICY, "silent for too long");
@@ -490,124 +520,5 @@ impl Server {
             LinkState::Joining(_) | LinkState::Server(_) => self.on_server_link_closed(link),
             LinkState::User(user) => self.end_session(&user, link_id),
         }
-    }
-
-    // Sending.
-
-    fn frame(&self, to: Recipient, payload: SharedPayload) -> Unsigned {
-        Unsigned::new(self.id.id().clone(), to, Timestamp(self.now.unix_ms), payload)
-    }
-
-    fn send(&mut self, link: LinkId, to: Recipient, payload: &Payload) {
-        let frame = self.frame(to, SharedPayload::new(payload));
-        self.send_to(vec![link], frame);
-    }
-
-    /// One signature, one encoding, many links.
-    fn broadcast(&mut self, links: Vec<LinkId>, payload: SharedPayload) {
-        let frame = self.frame(Recipient::Everyone, payload);
-        self.send_to(links, frame);
-    }
-
-    fn send_to(&mut self, to: Vec<LinkId>, frame: Unsigned) {
-        if !to.is_empty() {
-            self.out.push(Action::Send { to, frame: Outgoing::Own(frame) });
-        }
-    }
-
-    fn relay(&mut self, to: Vec<LinkId>, frame: &Frame) {
-        if !to.is_empty() {
-            self.out.push(Action::Send { to, frame: Outgoing::Relay(frame.text().clone()) });
-        }
-    }
-
-    /// Sends an ERROR if the link's budget has one left: each costs a signature.
-    fn error(&mut self, link_id: LinkId, code: ErrorCode, detail: &str, reference: Option<FrameRef>) {
-        let now = self.now.instant;
-        let Some(link) = self.links.get_mut(&link_id) else { return };
-        if !link.errors.take(now) {
-            self.out
-                .push(Action::Report(Report::Dropped { why: "error over budget", detail: detail.into() }));
-            return;
-        }
-        let to = match &link.state {
-            LinkState::User(user) => Recipient::from(user),
-            LinkState::Login(login) => Recipient::from(&login.user),
-            LinkState::Server(server) => Recipient::from(&server.server),
-            LinkState::Greeting | LinkState::Joining(_) => Recipient::Unnamed,
-        };
-        self.send(link_id, to, &Payload::Error(ErrorReport { code, detail: detail.into(), reference }));
-    }
-
-    /// Holds a link back if it asks for more than its rate.
-    fn charge_request(&mut self, link_id: LinkId) {
-        let now = self.now.instant;
-        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.requests.overdraw(now)) {
-            self.out.push(Action::Pause { link: link_id, until });
-        }
-    }
-
-    /// Holds a link back if it sends more messages than its rate.
-    fn charge_message(&mut self, link_id: LinkId) {
-        let now = self.now.instant;
-        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.messages.overdraw(now)) {
-            self.out.push(Action::Pause { link: link_id, until });
-        }
-    }
-
-    /// The links of all local users.
-    fn user_links(&self) -> Vec<LinkId> {
-        self.local.values().map(|session| session.link).collect()
-    }
-
-    /// The links of local users who came with a bare USER_HELLO.
-    fn bare_user_links(&self) -> Vec<LinkId> {
-        self.local.values().filter(|session| session.bare).map(|session| session.link).collect()
-    }
-
-    /// One link to each server, without those named.
-    fn server_links(&self, without: &[&ServerId], came_by: Option<LinkId>) -> Vec<LinkId> {
-        self.peers
-            .iter()
-            .filter(|(server, peer)| {
-                !without.contains(server) && !came_by.is_some_and(|link| peer.links.contains(&link))
-            })
-            .filter_map(|(_, peer)| peer.link())
-            .collect()
-    }
-
-    // Chance and counters.
-
-    fn nonce(&mut self) -> Nonce {
-        let mut bytes = [0; 32];
-        self.rng.fill_bytes(&mut bytes);
-        Nonce(bytes)
-    }
-
-    /// A duration drawn evenly from half of `around` to all of it.
-    fn jitter(&mut self, around: Duration) -> Duration {
-        let half = around / 2;
-        half + half.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX))
-    }
-
-    /// The next value of the counter behind `issued_at` (decisions §3), made durable with this batch.
-    fn next_issued_at(&mut self) -> u64 {
-        self.issued_at = self.now.unix_ms.max(self.issued_at.saturating_add(1));
-        self.out.push(Action::Persist(Record::IssuedAt(self.issued_at)));
-        self.issued_at
-    }
-
-    fn remember(&mut self, frame: &Frame) -> SeenKey {
-        let key = frame_key(frame);
-        self.seen.insert(key, self.now.instant);
-        key
-    }
-
-    fn report(&mut self, report: Report) {
-        self.out.push(Action::Report(report));
-    }
-
-    fn dropped(&mut self, why: &'static str, detail: impl Into<Box<str>>) {
-        self.report(Report::Dropped { why, detail: detail.into() });
     }
 }

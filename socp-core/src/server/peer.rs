@@ -23,8 +23,8 @@ pub(super) struct Peer {
     /// The neighbour that last brought news of it, for when no link is up.
     pub(super) via: Option<LinkId>,
     pub(super) table: PresenceTable,
-    /// Adverts of new users (decisions §1).
-    pub(super) new_users: Budget,
+    /// Its adverts and removals: each that changes something costs us a signature and a broadcast.
+    pub(super) changes: Budget,
 }
 
 impl Peer {

@@ -61,7 +61,7 @@ impl Server {
         address: Option<HostPort>,
     ) -> PinOutcome {
         let Some(peer) = self.peers.get_mut(server) else {
-            if self.peers.len() >= self.config.limits.servers && !self.make_room_for_server(rank) {
+            if !self.has_room_for_server(rank) {
                 self.dropped("too many servers", server.to_string());
                 return PinOutcome::Full;
             }
@@ -109,24 +109,36 @@ impl Server {
         outcome
     }
 
-    /// Makes room for a server: who is not here and never proved itself on a link that we dialled goes first,
-    /// so strangers who fill the table keep nobody out. For the operator's own list anybody absent goes.
-    fn make_room_for_server(&mut self, rank: PinRank) -> bool {
+    /// Whether one more server may be known. Strangers, who merely claim an id, never take more than half the
+    /// table, so that they keep nobody out.
+    fn has_room_for_server(&mut self, rank: PinRank) -> bool {
+        let limit = self.config.limits.servers;
+        let strangers = self.peers.values().filter(|peer| is_stranger(peer)).count();
+        let full = self.peers.len() >= limit || (rank == PinRank::Claimed && strangers >= limit / 2);
+        !full || self.make_room_for_server(rank)
+    }
+
+    /// Makes room for a server by forgetting one that is not here: strangers first, and for the operator's
+    /// own list anybody who is not on it.
+    pub(super) fn make_room_for_server(&mut self, rank: PinRank) -> bool {
         let now = self.now.instant;
-        let worth_keeping = if rank == PinRank::Bootstrap { PinRank::Bootstrap } else { PinRank::Proven };
-        if rank == PinRank::Introduced {
-            // Hearsay displaces nobody.
-            return false;
-        }
         let linking: BTreeSet<&ServerId> =
             self.links.values().filter_map(|link| link.server()).map(|link| &link.server).collect();
-        let stranger = self.peers.iter().find(|(server, peer)| {
-            peer.record.rank < worth_keeping && !linking.contains(server) && !peer.is_reachable(now)
+        let may_go = |peer: &Peer| match rank {
+            PinRank::Bootstrap => peer.record.rank < PinRank::Bootstrap,
+            PinRank::Claimed | PinRank::Proven => is_stranger(peer),
+            // Hearsay displaces nobody.
+            PinRank::Introduced => false,
+        };
+        // Who never proved anything has no grace either.
+        let absent = self.peers.iter().filter(|(server, peer)| {
+            may_go(peer) && !linking.contains(server) && (is_stranger(peer) || !peer.is_reachable(now))
         });
-        let Some(stranger) = stranger.map(|(server, _)| server.clone()) else { return false };
-        self.forget_claims_of(&stranger);
-        self.peers.remove(&stranger);
-        self.out.push(super::Action::Persist(Record::ForgetServer(stranger)));
+        let least = absent.min_by_key(|(_, peer)| (peer.record.native, peer.record.rank));
+        let Some(least) = least.map(|(server, _)| server.clone()) else { return false };
+        self.forget_claims_of(&least);
+        self.peers.remove(&least);
+        self.out.push(super::Action::Persist(Record::ForgetServer(least)));
         true
     }
 
@@ -148,7 +160,13 @@ impl Server {
             && !peer.record.native
         {
             peer.record.native = true;
+            // What it said without `issued_at` is in no digest and no list.
+            let unordered = peer.table.claims.iter().filter(|(_, claim)| claim.issued_at.is_none());
+            let unordered: Vec<UserId> = unordered.map(|(user, _)| user.clone()).collect();
             self.persist_server(server);
+            for user in unordered {
+                self.drop_claim(server, &user);
+            }
         }
     }
 
@@ -163,8 +181,20 @@ impl Server {
     }
 
     /// Pins a user's key: the key from which the id derives beats any other, else the first stays.
-    pub(super) fn pin_user(&mut self, user: &UserId, key: &PublicKey, proven: bool) -> PinOutcome {
+    ///
+    /// Half of the room is kept for logins here (`local`): no server's gossip can use it up.
+    pub(super) fn pin_user(
+        &mut self,
+        user: &UserId,
+        key: &PublicKey,
+        proven: bool,
+        local: bool,
+    ) -> PinOutcome {
         let mut outcome = self.judge_user_key(user, key);
+        let room = self.config.limits.pinned_users / if local { 1 } else { 2 };
+        if outcome == PinOutcome::First && self.users.len() >= room {
+            outcome = PinOutcome::Full;
+        }
         if outcome == PinOutcome::Full && proven && self.make_room_for_user() {
             outcome = PinOutcome::First;
         }
@@ -201,11 +231,14 @@ impl Server {
                 PinOutcome::Replaced
             }
             Some(Some(_)) => PinOutcome::Conflict,
-            Some(None) => PinOutcome::First,
-            None if self.users.len() >= self.config.limits.pinned_users => PinOutcome::Full,
-            None => PinOutcome::First,
+            Some(None) | None => PinOutcome::First,
         }
     }
+}
+
+/// Whether a server merely claims to be one, without proof or anybody's word.
+fn is_stranger(peer: &Peer) -> bool {
+    peer.record.rank == PinRank::Claimed && !peer.record.native
 }
 
 fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
@@ -216,6 +249,6 @@ fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer
         alive_until: Duration::ZERO,
         via: None,
         table: PresenceTable::default(),
-        new_users: Budget::new(limits.new_users_per_second, f64::from(limits.new_users_per_second), now),
+        changes: Budget::new(limits.changes_per_second, f64::from(limits.changes_per_second), now),
     }
 }

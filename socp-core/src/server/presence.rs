@@ -117,6 +117,9 @@ impl Server {
         } else if !table.claims.contains_key(user) {
             return;
         }
+        if let Some(until) = peer.changes.overdraw(self.now.instant) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
         self.heard_of(origin, link_id);
         let frame = frame.frame();
         self.remember(frame);
@@ -217,14 +220,14 @@ impl Server {
             self.dropped("too many users of one server", format!("{origin}: {user}"));
             return false;
         }
-        if is_new && let Some(until) = peer.new_users.overdraw(self.now.instant) {
+        if let Some(until) = peer.changes.overdraw(self.now.instant) {
             self.out.push(Action::Pause { link: link_id, until });
         }
         let outcome = claim
             .key
             .clone()
             .filter(|_| claim.accepted)
-            .map(|key| self.pin_user(user, &key, claim.attested.is_some()));
+            .map(|key| self.pin_user(user, &key, claim.attested.is_some(), false));
         if outcome == Some(PinOutcome::Conflict) {
             self.tell_conflict(user, claim.key.as_ref(), origin);
         }
@@ -253,8 +256,10 @@ impl Server {
         true
     }
 
+    /// A standard server lists a user once more. A native's repeats confirm nothing: its digest does.
     fn confirm(&mut self, origin: &ServerId, user: &UserId) {
-        if let Some(claim) = self.peers.get_mut(origin).and_then(|peer| peer.table.claims.get_mut(user)) {
+        let standard = self.peers.get_mut(origin).filter(|peer| !peer.record.native);
+        if let Some(claim) = standard.and_then(|peer| peer.table.claims.get_mut(user)) {
             claim.confirmed = true;
         }
     }

@@ -78,11 +78,10 @@ impl Server {
     /// PRESENCE ✚: what an origin's table must amount to. Not newer than the last: ignored.
     pub(super) fn on_presence(&mut self, link_id: LinkId, frame: &Verified, presence: &Presence) {
         let origin = &presence.server_id;
-        let Some((sender, direct)) = self
-            .links
-            .get(&link_id)
-            .and_then(Link::server)
-            .and_then(|link| link.up.then(|| (link.server.clone(), link.server == *origin)))
+        let Some((sender, direct)) =
+            self.links.get(&link_id).and_then(Link::server).and_then(|link| {
+                link.up.then(|| (link.server.clone(), link.proven && link.server == *origin))
+            })
         else {
             return;
         };

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test file includes it and uses a part")]
 
+pub mod hostile;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +13,8 @@ use sha2::{Digest, Sha256};
 use socp_core::Now;
 use socp_core::crypto::{CryptoError, SaltLength, SharedPayload, Signature, Signer, Unsigned, Verifier};
 use socp_core::server::{
-    Action, Config, Event, Introducer, LinkId, LinkOrigin, Outgoing, Record, Report, Server, Snapshot,
+    Action, Config, Event, Introducer, LinkId, LinkOrigin, Outgoing, Record, Report, Server, ServerRecord,
+    Snapshot,
 };
 use socp_core::wire::*;
 
@@ -93,6 +96,14 @@ pub fn parse(text: &str) -> Frame {
 pub fn signed(from: &Id, to: Recipient, ts: u64, payload: &Payload, signer: &FakeSigner) -> Frame {
     let frame = Unsigned::new(from.clone(), to, Timestamp(ts), SharedPayload::new(payload));
     parse(frame.sign(signer).expect("fake").text().as_str())
+}
+
+/// The same frame without a signature.
+pub fn unsigned(from: &Id, to: Recipient, ts: u64, payload: &Payload) -> WireText {
+    let frame = Unsigned::new(from.clone(), to, Timestamp(ts), SharedPayload::new(payload));
+    let (kind, to, payload) = (frame.kind().as_str(), frame.to().as_str(), frame.payload().canonical());
+    let head = format!(r#"{{"type":"{kind}","from":"{from}","to":"{to}","ts":{ts}"#);
+    format!(r#"{head},"payload":{payload}}}"#).into()
 }
 
 pub fn address(port: u16) -> HostPort {
@@ -526,6 +537,32 @@ impl World {
 
     pub fn id(&self, node: usize) -> ServerId {
         self.nodes[node].machine.id().clone()
+    }
+
+    /// What the wall clock shows.
+    pub fn unix_ms(&self) -> u64 {
+        START_MS + self.ms
+    }
+
+    /// Where a server thinks a user is.
+    pub fn location(&self, node: usize, user: &UserId) -> Option<ServerId> {
+        let mut known = self.nodes[node].machine.user_locations();
+        known.find(|(other, _)| *other == user).map(|(_, server)| server.clone())
+    }
+
+    /// What a server keeps of another.
+    pub fn pin(&self, node: usize, server: &ServerId) -> Option<&ServerRecord> {
+        self.nodes[node].snapshot.servers.iter().find(|record| record.server_id == *server)
+    }
+
+    /// Whether a server holds a link to another that is up.
+    pub fn is_linked_to(&self, node: usize, server: &ServerId) -> bool {
+        self.nodes[node].machine.linked_servers().any(|(other, _)| other == server)
+    }
+
+    /// How many frames of a type a user received.
+    pub fn received(&self, user: usize, kind: &FrameType) -> usize {
+        self.users[user].inbox.iter().filter(|frame| frame.kind() == kind).count()
     }
 
     /// Who a server thinks is online.
