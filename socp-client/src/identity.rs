@@ -55,7 +55,16 @@ impl Identity {
                 }
                 key
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => keyring.create(imported, &source)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Another key would be another person, and nobody would notice.
+                if imported.is_none() && dir.file("client.db").exists() {
+                    let file = keyring.file.display();
+                    return Err(Fatal::new(format!(
+                        "{file}: the key of this directory is missing; put it back, or give it with --import-key"
+                    )));
+                }
+                keyring.create(imported, &source)?
+            }
             Err(error) => return Err(unusable(&keyring.file, error)),
         };
         let user_id = remembered_id(dir, args.user_id.as_ref())?;

@@ -102,6 +102,7 @@ pub(crate) async fn run(
         pending: BTreeSet::new(),
         leaving: None,
         late: false,
+        gave_up: false,
         lost: None,
     };
     let outcome = session.run(inputs, notices, keeper).await;
@@ -152,6 +153,8 @@ struct Session<'a> {
     leaving: Option<Instant>,
     /// Whether that was not enough.
     late: bool,
+    /// Whether lines were unfinished when we were told to leave at once.
+    gave_up: bool,
     /// Why we cannot go on.
     lost: Option<String>,
 }
@@ -191,10 +194,12 @@ impl Session<'_> {
     }
 
     async fn end(self, keeper: JoinHandle<Result<(), Failure>>) -> Result<ExitCode, Fatal> {
-        let Self { screen, held, pending, leaving, late, lost, orders, .. } = self;
+        let Self { screen, held, pending, leaving, late, gave_up, lost, orders, .. } = self;
         drop(orders);
         let held = held.into_iter().map(|(number, _)| number);
-        for number in pending.into_iter().chain(held) {
+        let unsent: Vec<_> = pending.into_iter().chain(held).collect();
+        let all_sent = unsent.is_empty() && !gave_up;
+        for number in unsent {
             screen.failed(number, ErrorCode::Timeout, "not sent: there is no session").await;
         }
         screen.finish().await;
@@ -207,6 +212,7 @@ impl Session<'_> {
                 let seconds = PATIENCE.as_secs();
                 Err(Fatal::new(format!("not everything could be sent within {seconds} s")))
             }
+            (None, Ok(())) if !all_sent => Err(Fatal::new("not everything was sent")),
             (None, Ok(())) => Ok(ExitCode::SUCCESS),
         }
     }
@@ -214,6 +220,7 @@ impl Session<'_> {
     /// Whatever is queued.
     fn leave_now(&mut self) {
         self.leaving.get_or_insert_with(Instant::now);
+        self.gave_up |= !(self.held.is_empty() && self.pending.is_empty());
         self.held.clear();
         self.orders = None;
     }

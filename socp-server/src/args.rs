@@ -51,7 +51,8 @@ pub(crate) struct RunArgs {
     /// A trusted introducer, like an entry of the list; may be given several times
     #[arg(long = "introducer", value_name = "HOST:PORT#PUBKEY", value_parser = parsed::introducer)]
     pub(crate) introducers: Vec<Introducer>,
-    /// The address that others are to dial, if it is not the one to listen on
+    /// The address that others are to dial, if it is not the one to listen on. Binding: users and servers
+    /// that dial another one are turned away
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<HostPort>,
     /// The server's id, kept from its first start on [default: derived from its key]

@@ -20,9 +20,34 @@ pub(super) struct Inbox {
     pending: VecDeque<Pending>,
     /// The number of the first of `pending`; the others follow.
     first: u64,
-    shown: BTreeSet<[u8; 32]>,
-    /// The same, oldest first.
-    shown_order: VecDeque<[u8; 32]>,
+    shown: Shown,
+    /// Messages shown as not verified, for this run. Apart from the others: anybody can send those, and
+    /// enough of them would make us forget what was verified.
+    doubtful: Shown,
+}
+
+/// Digests of messages, bounded: the oldest go first.
+#[derive(Debug, Default)]
+struct Shown {
+    digests: BTreeSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Shown {
+    fn contains(&self, digest: &[u8; 32]) -> bool {
+        self.digests.contains(digest)
+    }
+
+    fn remember(&mut self, digest: [u8; 32], max: usize) {
+        if self.digests.insert(digest) {
+            self.order.push_back(digest);
+        }
+        while self.order.len() > max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.digests.remove(&oldest);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,12 +68,11 @@ enum State {
 
 impl Inbox {
     pub(super) fn new(shown: Vec<[u8; 32]>, max_shown: usize) -> Self {
-        let mut inbox =
-            Self { pending: VecDeque::new(), first: 0, shown: BTreeSet::new(), shown_order: VecDeque::new() };
+        let mut remembered = Shown::default();
         for digest in shown {
-            inbox.remember(digest, max_shown);
+            remembered.remember(digest, max_shown);
         }
-        inbox
+        Self { pending: VecDeque::new(), first: 0, shown: remembered, doubtful: Shown::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -57,18 +81,7 @@ impl Inbox {
 
     #[cfg(test)]
     pub(super) fn shown_len(&self) -> usize {
-        self.shown.len()
-    }
-
-    fn remember(&mut self, digest: [u8; 32], max_shown: usize) {
-        if self.shown.insert(digest) {
-            self.shown_order.push_back(digest);
-        }
-        while self.shown_order.len() > max_shown {
-            if let Some(oldest) = self.shown_order.pop_front() {
-                self.shown.remove(&oldest);
-            }
-        }
+        self.shown.digests.len()
     }
 }
 
@@ -199,13 +212,18 @@ impl Client {
             Some(pin) if pin.id() == key => Ok(()),
             Some(_) | None => Err(Doubt::OtherKey),
         });
-        let doubtful = doubtful(digest);
-        let record = if verified.is_ok() { digest } else { doubtful };
-        if self.inbox.shown.contains(&digest) || self.inbox.shown.contains(&record) {
+        let before = self.inbox.shown.contains(&digest);
+        if before || (verified.is_err() && self.inbox.doubtful.contains(&digest)) {
             return dropped(out, "message was shown before", from.as_str());
         }
-        self.inbox.remember(record, self.config.limits.shown);
-        out.push(Action::Persist(Record::Shown(record)));
+        let max = self.config.limits.shown;
+        if verified.is_ok() {
+            self.inbox.shown.remember(digest, max);
+            out.push(Action::Persist(Record::Shown(digest)));
+        } else {
+            // A twin whose time a relay has altered must not shadow the real one.
+            self.inbox.doubtful.remember(digest, max);
+        }
         out.push(Action::Notify(Notice::Message { kind, from, label, text, verified, ts }));
     }
 }
@@ -218,15 +236,6 @@ fn digest(from: &UserId, message: &Message) -> [u8; 32] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().into()
-}
-
-/// Under which a message that was shown as not verified is remembered: a twin whose time a relay has altered must not
-/// shadow the real one.
-fn doubtful(digest: [u8; 32]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(digest);
-    hash.update(b"not verified");
     hash.finalize().into()
 }
 

@@ -33,6 +33,7 @@ pub(super) enum Phase {
 /// The open socket.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// When the link was opened, or the last page of the directory came.
     pub(super) opened: Duration,
     pub(super) heard: Duration,
     pub(super) pinged: Duration,
@@ -324,6 +325,8 @@ impl Client {
             Stage::Syncing { asked, .. } => link.stage = Stage::Syncing { ask_at: None, asked },
             Stage::Greeting | Stage::Proving | Stage::Ready => return,
         }
+        // A long directory over a slow link has its time, as long as it comes.
+        link.opened = now.instant;
         if page.is_last() {
             self.on_synced(now, out);
         }

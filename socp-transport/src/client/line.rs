@@ -63,7 +63,9 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
                 MessageKind::Public => "public",
             };
             let doubt = verified.err().map(|doubt| format!(" (not verified: {doubt})")).unwrap_or_default();
-            vec![format!("[{kind}] {label}: {}{doubt}", escape_text(text.as_str()))]
+            // A name with a colon could pass for somebody else's and the beginning of a text.
+            let quote = if label.contains(':') { "\"" } else { "" };
+            vec![format!("[{kind}] {quote}{label}{quote}: {}{doubt}", escape_text(text.as_str()))]
         }
         Notice::Sent { to: SentTo::User { label, .. }, .. } => vec![format!("[sent] to {label}")],
         Notice::Sent { to: SentTo::Everyone { recipients, failed }, .. } => {
