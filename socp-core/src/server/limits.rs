@@ -15,7 +15,8 @@ pub struct Limits {
     pub servers: usize,
     /// Users of one origin.
     pub users_per_origin: usize,
-    /// Users whose keys are pinned, all origins together. 100,000 pins of 0.7 KiB are 70 MB.
+    /// Users whose keys are pinned, all origins together. 100,000 pins of 0.7 KiB are 70 MB,
+    /// and their `meta` up to `meta_bytes` each besides.
     pub pinned_users: usize,
     /// Adverts and removals a second, per origin; more pauses the link.
     pub changes_per_second: u32,
