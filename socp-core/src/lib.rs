@@ -63,11 +63,13 @@
 //! # Features
 //!
 //! None by default. `aws-lc`: the fast provider, needs a C compiler. `rsa`: the portable provider, pure Rust, also for
-//! wasm. The machines use neither.
+//! wasm. The machines use neither. `sim`: a deterministic world of servers, clients and liars, for tests.
 
 pub mod client;
 pub mod crypto;
 pub mod server;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 pub mod wire;
 

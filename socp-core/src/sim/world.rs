@@ -1,0 +1,717 @@
+//! The world: a heap of happenings, in virtual time, on one thread.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::check::Checks;
+use super::device::{Device, Said};
+use super::failure::Failure;
+use super::faults::Fault;
+use super::liar::Liar;
+use super::life::Person;
+use super::net::{Endpoint, Item, Site, Wire, link_of, wire_of};
+use super::node::{Clock, Node};
+use super::setup::Sim;
+use super::trace::{Happening, Trace};
+use crate::client;
+use crate::server::LinkId;
+use crate::wire::{FrameType, HostPort, WireText};
+
+/// A happening to be.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// The head of what travels to one end of a wire.
+    Arrive(u64, usize),
+    /// A machine's deadline, unless it has moved since.
+    Wake(Site, u32),
+    /// A dial reaches the address.
+    DialArrives {
+        from: Site,
+        life: u32,
+        address: HostPort,
+    },
+    /// A dial has come to nothing.
+    DialFails {
+        from: Site,
+        life: u32,
+        address: HostPort,
+        why: &'static str,
+    },
+    /// The driver learns that a link is gone.
+    LinkGone(LinkId, &'static str),
+    /// A client's pool is done.
+    Opened(usize, u32, Box<client::Event>),
+    Fault(Fault),
+    /// A split heals.
+    Heal(Vec<(Site, Site)>),
+    /// A node moves again.
+    Thaw(Site),
+    Start(usize),
+    /// A person does something.
+    Act(usize),
+    Lie(usize),
+    /// Whether a login or a message has got everywhere.
+    Prompt(super::check::Promise),
+}
+
+struct Scheduled {
+    at: u64,
+    order: u64,
+    what: Next,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// Frames and bytes that were written to links between servers, and all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Servers, people and liars, joined by links that break. Made by [`Sim`].
+pub struct World {
+    pub(super) setup: Sim,
+    pub(super) rng: ChaCha8Rng,
+    /// Microseconds since the beginning.
+    pub(super) time: u64,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    pub(super) wires: BTreeMap<u64, Wire>,
+    next_wire: u64,
+    pub(super) servers: Vec<Node>,
+    pub(super) devices: Vec<Device>,
+    pub(super) people: Vec<Person>,
+    pub(super) liars: Vec<Liar>,
+    said: Vec<Said>,
+    /// Directions in which nothing gets through, and how many splits say so.
+    pub(super) blocked: BTreeMap<(Site, Site), u32>,
+    pub(super) frozen: BTreeMap<Site, u32>,
+    /// Whether faults, people and liars go on.
+    pub(super) restless: bool,
+    pub(super) checks: Checks,
+    pub(super) trace: Trace,
+    /// A sample of everything that crossed a link: what a liar may have overheard.
+    pub(super) overheard: Vec<WireText>,
+    traffic: BTreeMap<FrameType, Traffic>,
+    events: u64,
+}
+
+/// Frames that liars remember.
+const OVERHEARD: usize = 256;
+
+/// Happenings of one instant, after which the world does not come to rest: a bug of ours, or of the machines.
+const MAX_EVENTS: u64 = 200_000_000;
+
+impl World {
+    /// A world that is about to start, with everything scheduled that its set-up asks for.
+    pub(super) fn new(setup: Sim, time: Duration) -> Self {
+        let mut world = Self::still(setup);
+        world.restless = true;
+        world.schedule_start(time);
+        world.schedule_faults(time);
+        world.schedule_people();
+        world.schedule_liars();
+        world
+    }
+
+    pub(super) fn still(setup: Sim) -> Self {
+        let trace = Trace::new(setup.kept_happenings);
+        let rng = ChaCha8Rng::seed_from_u64(setup.seed);
+        let mut world = Self {
+            checks: Checks::new(setup.servers, setup.prompt),
+            rng,
+            time: 0,
+            heap: BinaryHeap::new(),
+            order: 0,
+            wires: BTreeMap::new(),
+            next_wire: 1,
+            servers: Vec::new(),
+            devices: Vec::new(),
+            people: Vec::new(),
+            liars: Vec::new(),
+            said: Vec::new(),
+            blocked: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            restless: false,
+            trace,
+            overheard: Vec::new(),
+            traffic: BTreeMap::new(),
+            events: 0,
+            setup,
+        };
+        world.make_servers();
+        world.make_people();
+        world.make_liars();
+        world
+    }
+
+    /// Runs for so much virtual time.
+    ///
+    /// # Errors
+    /// The first invariant that broke.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Box<Failure>> {
+        let until = self.time + micros(time);
+        while let Some(Reverse(next)) = self.heap.peek() {
+            if next.at > until {
+                break;
+            }
+            let Some(Reverse(next)) = self.heap.pop() else { break };
+            self.time = self.time.max(next.at);
+            self.happen(next.what);
+            self.events += 1;
+            if self.events > MAX_EVENTS {
+                self.checks.broken("the world comes to rest", format!("{MAX_EVENTS} happenings"));
+            }
+            if let Some((invariant, detail)) = self.checks.take_broken() {
+                return Err(Box::new(self.failure(invariant, &detail)));
+            }
+        }
+        self.time = until;
+        Ok(())
+    }
+
+    pub(super) fn failure(&self, invariant: &'static str, detail: &str) -> Failure {
+        Failure {
+            seed: self.setup.seed,
+            scenario: self.setup.name,
+            invariant,
+            detail: self.trace.named(detail),
+            at: Duration::from_micros(self.time),
+            last: self.trace.lines(),
+        }
+    }
+
+    fn happen(&mut self, next: Next) {
+        match next {
+            Next::Arrive(wire, side) => self.arrive(wire, side),
+            Next::Wake(site, generation) => self.wake(site, generation),
+            Next::DialArrives { from, life, address } => self.dial_arrives(from, life, address),
+            Next::DialFails { from, life, address, why } => {
+                if self.is_alive(from, life) {
+                    self.on_dial_failed(from, address, why);
+                }
+            }
+            Next::LinkGone(link, why) => self.link_gone(link, why),
+            Next::Opened(device, life, event) => {
+                if self.is_alive(Site::Device(device), life) {
+                    self.device_handles(device, *event);
+                }
+            }
+            Next::Fault(fault) => self.fault(fault),
+            Next::Heal(directions) => self.unblock(&directions),
+            Next::Thaw(site) => self.thaw(site),
+            Next::Start(server) => self.start(server),
+            Next::Act(person) => self.act(person),
+            Next::Lie(liar) => self.lie(liar),
+            Next::Prompt(promise) => self.check_promise(&promise),
+        }
+    }
+
+    /// What has happened so far, as one number: equal for equal seeds.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// Virtual time since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.time)
+    }
+
+    /// What crossed the links between servers so far, by type of frame.
+    pub fn traffic(&self) -> &BTreeMap<FrameType, Traffic> {
+        &self.traffic
+    }
+
+    /// How many things have happened so far.
+    pub fn happenings(&self) -> u64 {
+        self.events
+    }
+
+    // What people say.
+
+    pub(super) fn next_message(&self) -> usize {
+        self.said.len()
+    }
+
+    pub(super) fn keep_said(&mut self, said: Said) {
+        self.said.push(said);
+    }
+
+    pub(super) fn said_mut(&mut self, message: usize) -> Option<&mut Said> {
+        self.said.get_mut(message)
+    }
+
+    // Chance.
+
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        (self.rng.next_u64() % bound.max(1) as u64) as usize
+    }
+
+    pub(super) fn chance(&mut self, share: f64) -> bool {
+        f64::from(self.rng.next_u32()) < share * f64::from(u32::MAX)
+    }
+
+    /// Microseconds, evenly from a range.
+    pub(super) fn between(&mut self, (from, to): (Duration, Duration)) -> u64 {
+        let (from, to) = (micros(from), micros(to));
+        from + self.rng.next_u64() % (to.saturating_sub(from) + 1)
+    }
+
+    /// Microseconds around a mean.
+    pub(super) fn around(&mut self, mean: Duration) -> u64 {
+        self.between((mean / 2, mean.saturating_mul(3) / 2)).max(1)
+    }
+
+    pub(super) fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        seed
+    }
+
+    // Time.
+
+    pub(super) fn schedule(&mut self, at: u64, what: Next) {
+        self.order += 1;
+        self.heap.push(Reverse(Scheduled { at, order: self.order, what }));
+    }
+
+    pub(super) fn record(&mut self, happening: Happening) {
+        self.trace.record(self.time, happening);
+    }
+
+    pub(super) fn note(&mut self, site: Site, note: impl Into<String>) {
+        self.record(Happening::Note(site, note.into()));
+    }
+
+    fn wake(&mut self, site: Site, generation: u32) {
+        let Some(clock) = self.clock_mut(site) else { return };
+        if clock.generation != generation {
+            return;
+        }
+        clock.wake_at = None;
+        if self.frozen.contains_key(&site) {
+            return;
+        }
+        self.wake_up(site);
+    }
+
+    /// Tells a machine that a deadline may have come.
+    pub(super) fn wake_up(&mut self, site: Site) {
+        match site {
+            Site::Server(server) => self.server_wakes(server),
+            Site::Device(device) => self.device_handles(device, client::Event::Wakeup),
+            Site::Liar(_) => {}
+        }
+    }
+
+    /// Schedules a machine's next deadline, if it has moved.
+    pub(super) fn rearm(&mut self, site: Site, deadline: Option<Duration>) {
+        let late = self.between((Duration::ZERO, self.setup.faults.late_wakeups));
+        let time = self.time;
+        let Some(clock) = self.clock_mut(site) else { return };
+        let at = deadline.map(|at| clock.world_time(at).max(time));
+        if at == clock.wake_at {
+            return;
+        }
+        clock.wake_at = at;
+        clock.generation += 1;
+        let generation = clock.generation;
+        if let Some(at) = at {
+            self.schedule(at + late, Next::Wake(site, generation));
+        }
+    }
+
+    fn clock_mut(&mut self, site: Site) -> Option<&mut Clock> {
+        match site {
+            Site::Server(server) => Some(&mut self.servers[server].clock),
+            Site::Device(device) => Some(&mut self.devices[device].clock),
+            Site::Liar(_) => None,
+        }
+    }
+
+    /// Which life of a site this is; `None` if it is dead.
+    pub(super) fn life_of(&self, site: Site) -> Option<u32> {
+        match site {
+            Site::Server(server) => {
+                self.servers[server].machine.as_ref().map(|_| self.servers[server].clock.life)
+            }
+            Site::Device(device) => {
+                self.devices[device].client.as_ref().map(|_| self.devices[device].clock.life)
+            }
+            Site::Liar(liar) => (!self.liars[liar].gone).then_some(0),
+        }
+    }
+
+    pub(super) fn is_alive(&self, site: Site, life: u32) -> bool {
+        self.life_of(site) == Some(life)
+    }
+
+    // Links.
+
+    fn latency(&mut self) -> u64 {
+        self.between(self.setup.faults.latency)
+    }
+
+    /// Puts something on its way to one end of a wire.
+    fn put(&mut self, wire_id: u64, side: usize, item: Item) {
+        let at = self.time + self.latency();
+        let Some(wire) = self.wires.get_mut(&wire_id) else { return };
+        let end = &mut wire.ends[side];
+        let at = end.inbound.back().map_or(at, |(last, _)| at.max(*last));
+        end.inbound.push_back((at, item));
+        if !end.scheduled {
+            end.scheduled = true;
+            self.schedule(at, Next::Arrive(wire_id, side));
+        }
+    }
+
+    /// Writes a frame to a link; a full queue closes it.
+    pub(super) fn write(&mut self, link: LinkId, text: &WireText) {
+        let (wire_id, side) = wire_of(link);
+        let Some(wire) = self.wires.get(&wire_id).filter(|wire| wire.ends[side].open) else { return };
+        if wire.ends[1 - side].inbound.len() >= self.setup.faults.queue_frames {
+            self.schedule(self.time, Next::LinkGone(link, "slow consumer"));
+            return;
+        }
+        if self.overheard.len() < OVERHEARD {
+            self.overheard.push(text.clone());
+        } else if !self.liars.is_empty() {
+            let index = self.below(OVERHEARD * 2);
+            if let Some(place) = self.overheard.get_mut(index) {
+                *place = text.clone();
+            }
+        }
+        self.put(wire_id, 1 - side, Item::Text(text.clone()));
+    }
+
+    pub(super) fn count(&mut self, kind: &FrameType, links: &[LinkId], bytes: usize) {
+        let between_servers = |link: &&LinkId| {
+            let (wire, side) = wire_of(**link);
+            self.wires.get(&wire).is_some_and(|wire| matches!(wire.ends[1 - side].site, Site::Server(_)))
+        };
+        let frames = links.iter().filter(between_servers).count() as u64;
+        if frames > 0 {
+            let traffic = self.traffic.entry(kind.clone()).or_default();
+            traffic.frames += frames;
+            traffic.bytes += frames * bytes as u64;
+        }
+    }
+
+    pub(super) fn ping(&mut self, link: LinkId) {
+        let (wire, side) = wire_of(link);
+        if self.wires.get(&wire).is_some_and(|wire| wire.ends[side].open) {
+            self.put(wire, 1 - side, Item::Ping);
+        }
+    }
+
+    /// A site closes its end: what it wrote before still arrives, then the other end learns of it.
+    pub(super) fn close(&mut self, link: LinkId, why: &'static str) {
+        let (wire_id, side) = wire_of(link);
+        let Some(wire) = self.wires.get_mut(&wire_id) else { return };
+        wire.ends[side].open = false;
+        wire.ends[side].inbound.clear();
+        if wire.ends[1 - side].open {
+            self.put(wire_id, 1 - side, Item::Closed(why));
+        } else {
+            self.wires.remove(&wire_id);
+        }
+    }
+
+    /// A wire dies: each direction loses what was under way from some point on, and all that is written later.
+    pub(super) fn cut(&mut self, wire_id: u64) {
+        for side in 0..2 {
+            let Some(end) = self.wires.get(&wire_id).map(|wire| &wire.ends[side]) else { return };
+            // A dial that has been answered is answered.
+            let answered = usize::from(matches!(end.inbound.front(), Some((_, Item::Opened(_)))));
+            let waiting = end.inbound.len();
+            let keep = self.below(waiting + 1).max(answered);
+            let Some(wire) = self.wires.get_mut(&wire_id) else { return };
+            wire.ends[side].inbound.truncate(keep);
+            if wire.ends[side].open {
+                self.put(wire_id, side, Item::Closed("connection reset"));
+            }
+        }
+    }
+
+    fn next_wire_id(&mut self) -> u64 {
+        self.next_wire += 1;
+        self.next_wire
+    }
+
+    /// Closes all links of a site that has died.
+    pub(super) fn drop_links_of(&mut self, site: Site) {
+        let ends: Vec<(u64, usize)> = self
+            .wires
+            .iter()
+            .flat_map(|(id, wire)| wire.ends.iter().enumerate().map(move |(side, end)| (*id, side, end)))
+            .filter(|(_, _, end)| end.site == site)
+            .map(|(id, side, _)| (id, side))
+            .collect();
+        for (wire, side) in ends {
+            self.close(link_of(wire, side), "connection reset");
+        }
+    }
+
+    /// The site at the other end of a link.
+    pub(super) fn other_end(&self, link: LinkId) -> Option<Site> {
+        let (wire, side) = wire_of(link);
+        self.wires.get(&wire).map(|wire| wire.ends[1 - side].site)
+    }
+
+    pub(super) fn is_open(&self, link: LinkId) -> bool {
+        let (wire, side) = wire_of(link);
+        self.wires.get(&wire).is_some_and(|wire| wire.ends[side].open)
+    }
+
+    pub(super) fn pause(&mut self, link: LinkId, until: u64) {
+        let (wire, side) = wire_of(link);
+        if let Some(wire) = self.wires.get_mut(&wire) {
+            let end = &mut wire.ends[side];
+            end.paused_until = end.paused_until.max(until);
+        }
+    }
+
+    /// Whether what travels to this end gets through at the moment; if not, until when, if that is known.
+    fn held(&self, wire: &Wire, side: usize) -> Option<Option<u64>> {
+        let (to, from) = (&wire.ends[side], &wire.ends[1 - side]);
+        if self.blocked.contains_key(&(from.site, to.site)) || self.frozen.contains_key(&to.site) {
+            return Some(None);
+        }
+        (to.paused_until > self.time).then_some(Some(to.paused_until))
+    }
+
+    fn arrive(&mut self, wire_id: u64, side: usize) {
+        let Some(wire) = self.wires.get(&wire_id) else { return };
+        if let Some(until) = self.held(wire, side) {
+            // Released by whoever holds it, or at that time.
+            if let Some(until) = until {
+                self.schedule(until, Next::Arrive(wire_id, side));
+            } else if let Some(wire) = self.wires.get_mut(&wire_id) {
+                wire.ends[side].scheduled = false;
+            }
+            return;
+        }
+        let Some(wire) = self.wires.get_mut(&wire_id) else { return };
+        let end = &mut wire.ends[side];
+        let Some((_, item)) = end.inbound.pop_front() else {
+            end.scheduled = false;
+            return;
+        };
+        let (site, from, open) = (end.site, wire.ends[1 - side].site, wire.ends[side].open);
+        match wire.ends[side].inbound.front().map(|(at, _)| *at) {
+            Some(at) => self.schedule(at.max(self.time), Next::Arrive(wire_id, side)),
+            None => wire.ends[side].scheduled = false,
+        }
+        if open {
+            self.deliver(link_of(wire_id, side), site, from, item);
+        }
+    }
+
+    fn deliver(&mut self, link: LinkId, site: Site, from: Site, item: Item) {
+        match item {
+            Item::Text(text) => {
+                self.record(Happening::Frame { from, to: site, text: text.clone() });
+                match site {
+                    Site::Server(server) => self.server_gets(server, link, &text),
+                    Site::Device(device) => self.device_gets(device, &text),
+                    Site::Liar(liar) => self.liar_gets(liar, link, &text),
+                }
+            }
+            Item::Opened(address) => self.on_dialled(site, link, address),
+            Item::Ping => {
+                let (wire, side) = wire_of(link);
+                self.put(wire, 1 - side, Item::Pong);
+                self.on_alive(site, link);
+            }
+            Item::Pong => self.on_alive(site, link),
+            Item::Closed(why) => self.link_gone(link, why),
+        }
+    }
+
+    fn on_alive(&mut self, site: Site, link: LinkId) {
+        match site {
+            Site::Server(server) => self.server_handles(server, crate::server::Event::LinkAlive { link }),
+            Site::Device(device) => self.device_handles(device, client::Event::LinkAlive),
+            Site::Liar(_) => {}
+        }
+    }
+
+    /// The driver of one end finds its link dead.
+    fn link_gone(&mut self, link: LinkId, why: &'static str) {
+        let (wire_id, side) = wire_of(link);
+        let Some(wire) = self.wires.get(&wire_id).filter(|wire| wire.ends[side].open) else { return };
+        let (site, life) = (wire.ends[side].site, wire.ends[side].life);
+        self.close(link, why);
+        if !self.is_alive(site, life) {
+            return;
+        }
+        match site {
+            Site::Server(server) => {
+                self.server_handles(server, crate::server::Event::LinkClosed { link, why: why.into() });
+            }
+            Site::Device(device) => {
+                self.device_handles(device, client::Event::LinkClosed { why: why.into() })
+            }
+            Site::Liar(liar) => self.liars[liar].forget(link),
+        }
+    }
+
+    // Dialling.
+
+    pub(super) fn dial(&mut self, from: Site, address: HostPort) {
+        let Some(life) = self.life_of(from) else { return };
+        let at = self.time + self.latency();
+        self.schedule(at, Next::DialArrives { from, life, address });
+    }
+
+    fn dial_arrives(&mut self, from: Site, life: u32, address: HostPort) {
+        if !self.is_alive(from, life) {
+            return;
+        }
+        let fails = |world: &mut Self, after: u64, why| {
+            let at = world.time + after;
+            world.schedule(at, Next::DialFails { from, life, address: address.clone(), why });
+        };
+        let target = self.listener(&address);
+        let back = self.latency();
+        let refused = self.restless && self.chance(self.setup.faults.refused_dials);
+        let Some(target) = target.filter(|_| !refused) else { return fails(self, back, "refused") };
+        let lost = self.blocked.contains_key(&(from, target)) || self.blocked.contains_key(&(target, from));
+        if lost || self.frozen.contains_key(&target) {
+            // As long as the transport waits for an answer.
+            return fails(self, 10_000_000, "timed out");
+        }
+        let Some(target_life) = self.life_of(target) else { return fails(self, back, "refused") };
+        let wire = self.next_wire_id();
+        let ends = [Endpoint::new(from, life), Endpoint::new(target, target_life)];
+        self.wires.insert(wire, Wire { ends });
+        self.put(wire, 0, Item::Opened(address));
+        self.on_accepted(target, link_of(wire, 1));
+    }
+
+    fn listener(&self, address: &HostPort) -> Option<Site> {
+        let server =
+            self.servers.iter().position(|node| node.machine.is_some() && node.addresses.contains(address));
+        let liar = || self.liars.iter().position(|liar| !liar.gone && liar.address == *address);
+        server.map(Site::Server).or_else(|| liar().map(Site::Liar))
+    }
+
+    fn on_accepted(&mut self, site: Site, link: LinkId) {
+        match site {
+            Site::Server(server) => {
+                let origin = crate::server::LinkOrigin::Accepted;
+                self.server_handles(server, crate::server::Event::LinkOpened { link, origin });
+            }
+            Site::Liar(liar) => self.liars[liar].links.push(link),
+            Site::Device(_) => {}
+        }
+    }
+
+    fn on_dialled(&mut self, site: Site, link: LinkId, address: HostPort) {
+        match site {
+            Site::Server(server) => {
+                let origin = crate::server::LinkOrigin::Dialled(address);
+                self.server_handles(server, crate::server::Event::LinkOpened { link, origin });
+            }
+            Site::Device(device) => {
+                self.devices[device].link = Some(link);
+                self.device_handles(device, client::Event::LinkOpened);
+            }
+            Site::Liar(liar) => self.liar_connected(liar, link, &address),
+        }
+    }
+
+    fn on_dial_failed(&mut self, site: Site, address: HostPort, why: &'static str) {
+        match site {
+            Site::Server(server) => {
+                self.server_handles(server, crate::server::Event::DialFailed { address, why: why.into() });
+            }
+            Site::Device(device) => {
+                self.device_handles(device, client::Event::DialFailed { why: why.into() })
+            }
+            Site::Liar(_) => {}
+        }
+    }
+
+    // Splits and standstills.
+
+    pub(super) fn block(&mut self, directions: &[(Site, Site)]) {
+        for direction in directions {
+            *self.blocked.entry(*direction).or_default() += 1;
+        }
+    }
+
+    pub(super) fn unblock(&mut self, directions: &[(Site, Site)]) {
+        for direction in directions {
+            if let Some(splits) = self.blocked.get_mut(direction) {
+                *splits -= 1;
+                if *splits == 0 {
+                    self.blocked.remove(direction);
+                }
+            }
+        }
+        self.release();
+    }
+
+    pub(super) fn freeze(&mut self, site: Site) {
+        *self.frozen.entry(site).or_default() += 1;
+    }
+
+    pub(super) fn thaw(&mut self, site: Site) {
+        let Some(freezes) = self.frozen.get_mut(&site) else { return };
+        *freezes -= 1;
+        if *freezes == 0 {
+            self.frozen.remove(&site);
+            self.wake_up(site);
+            self.release();
+        }
+    }
+
+    /// Lets everything travel on that nothing holds any more.
+    pub(super) fn release(&mut self) {
+        let waiting: Vec<(u64, usize)> = self
+            .wires
+            .iter()
+            .flat_map(|(id, wire)| (0..2).map(move |side| (*id, side, &wire.ends[side])))
+            .filter(|(_, _, end)| !end.scheduled && !end.inbound.is_empty())
+            .map(|(id, side, _)| (id, side))
+            .collect();
+        for (wire_id, side) in waiting {
+            let at = self.time;
+            if let Some(wire) = self.wires.get_mut(&wire_id) {
+                wire.ends[side].scheduled = true;
+            }
+            self.schedule(at, Next::Arrive(wire_id, side));
+        }
+    }
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4)
+}
