@@ -147,7 +147,8 @@ fn run_many(scenario: &Scenario, args: &Args) -> Tally {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
-                    if seed >= args.from.saturating_add(args.seeds) || printed.load(Relaxed) >= args.failures {
+                    if seed >= args.from.saturating_add(args.seeds) || printed.load(Relaxed) >= args.failures
+                    {
                         return;
                     }
                     let sim = scenario.sim(seed).keep(args.trace.unwrap_or(120));

@@ -208,6 +208,12 @@ impl Server {
             return Ok(Rule::Repeat);
         }
         let claimed = key.key().map_err(|error| Refusal::bad_key(frame, error))?;
+        // Everybody who links tells of everybody: what is known already is not worth a check.
+        let known =
+            self.peers.get(&from).filter(|peer| peer.announced.is_some() && peer.record.key == *claimed);
+        if known.is_some() && from != link.server {
+            return Ok(Rule::Repeat);
+        }
         let checks = match self.origin_key(&from) {
             Some((pinned, form)) if from == link.server => sig_if_there(frame, pinned, form),
             Some((pinned, form)) => sig(frame, pinned, form)?,

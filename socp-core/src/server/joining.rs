@@ -4,6 +4,7 @@
 use super::Server;
 use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
 use super::link::{Joining, Link, LinkState, Nonces, ServerLink};
+use super::peer::Announced;
 use super::pins::PinOutcome;
 use super::timers::Timer;
 use crate::close_code;
@@ -476,7 +477,8 @@ impl Server {
         }
     }
 
-    /// SERVER_ANNOUNCE (§8.1): where a server listens. A third party's is passed on if it was news.
+    /// SERVER_ANNOUNCE (§8.1): where a server listens. News is kept and passed on to every other server, and
+    /// who links later gets it then ([`Server::start_sync`]): whoever is connected knows of everybody.
     pub(super) fn on_announce(&mut self, link_id: LinkId, frame: &Verified, hello: &ServerHello) {
         let Some(from) = frame.frame().from().cloned().map(ServerId::from) else { return };
         let (Some(teller), Ok(key)) = (self.links.get(&link_id).and_then(Link::server), hello.pubkey.key())
@@ -485,28 +487,42 @@ impl Server {
         };
         let (teller, up) = (teller.server.clone(), teller.up);
         let signed = frame.proof(Purpose::Transport).is_some();
-        let known = self.peers.get(&from).and_then(|peer| peer.record.address.clone());
-        // Nothing orders announcements, so a third party's, which may be old, moves no address that is known.
-        let news =
-            from != self.id && known.is_none_or(|known| from == teller && Some(known) != hello.address());
-        let Some(address) = hello.address().filter(|_| news && signed) else { return };
-        self.charge_request(link_id);
+        let Some(address) = hello.address().filter(|_| signed && from != self.id) else { return };
+        // Nothing orders announcements, so a third party's, which may be old, moves nothing that is known.
+        let announced = self.peers.get(&from).and_then(|peer| peer.announced.as_ref());
+        if announced.is_some_and(|announced| from != teller || announced.address == address) {
+            return;
+        }
+        self.charge_message(link_id);
         if from == teller {
             if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key) {
+                let moved = peer.record.address.as_ref() != Some(&address);
                 peer.record.address = Some(address.clone());
-                self.persist_server(&from);
-                if up {
-                    self.keep_announced_linked(address, key.clone());
+                if moved {
+                    self.persist_server(&from);
+                    if up {
+                        self.keep_announced_linked(address.clone(), key.clone());
+                    }
                 }
             }
         } else if up {
-            self.learn_server(&teller, &from, key, address, PinRank::Claimed);
+            self.learn_server(&teller, &from, key, address.clone(), PinRank::Claimed);
+        }
+        let until = self.now.instant + self.config.timing.presence_lost;
+        let text = frame.frame().text();
+        if text.len() <= MAX_ANNOUNCE_BYTES
+            && let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key)
+        {
+            peer.announced = Some(Announced { address, text: text.clone(), until });
         }
         self.remember(frame.frame());
         let to = self.server_links(&[&from, &teller], Some(link_id));
         self.relay(to, frame.frame());
     }
 }
+
+/// The longest announcement that is kept: key and signature take 1.5 KiB.
+const MAX_ANNOUNCE_BYTES: usize = 4 * 1024;
 
 /// An entry of WELCOME without its id and host: key in base64 and punctuation.
 const ENTRY_BYTES: usize = 850;

@@ -403,7 +403,8 @@ impl Server {
     fn on_refused(&mut self, link_id: LinkId, refusal: Refusal) {
         let now = self.now.instant;
         let Some(link) = self.links.get_mut(&link_id) else { return };
-        // A bad frame that its neighbour merely carried slows the link down, and does not close it.
+        // A bad frame that its neighbour merely carried does not close the link. It slows it down if it cost a
+        // check; an honest neighbour may well know servers that we do not.
         let kind = refusal.reference.as_ref().map(|reference| FrameType::parse(&reference.kind));
         let carried = match (&link.state, &refusal.from) {
             (LinkState::Server(server), Some(from)) => {
@@ -412,6 +413,7 @@ impl Server {
             _ => false,
         };
         let within_budget = carried || link.bad_frames.take(now);
+        let checked = refusal.from.as_ref().is_some_and(|from| self.peers.contains_key(&from.clone().into()));
         let other_key = match &link.state {
             LinkState::Joining(joining) if refusal.code == ErrorCode::InvalidSig => {
                 Some(joining.address.to_string())
@@ -426,7 +428,7 @@ impl Server {
             self.report(Report::KeyConflict { subject: address.into() });
         }
         self.dropped("refused frame", detail);
-        if carried {
+        if carried && checked {
             self.charge_request(link_id);
         }
         if !from_server && !answers_error {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::api::{LinkId, ServerRecord};
 use super::budget::Budget;
 use crate::crypto::{SignatureForm, Verified};
-use crate::wire::{Meta, PublicKey, UserId, WireText};
+use crate::wire::{HostPort, Meta, PublicKey, UserId, WireText};
 
 /// A known server.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Peer {
     pub(super) form: Option<SignatureForm>,
     /// Its links that are up; the last carries the traffic.
     pub(super) links: Vec<LinkId>,
+    /// Where it says that it listens, in its own signed words, to be passed on.
+    pub(super) announced: Option<Announced>,
     /// Without a link, it counts as reachable until then.
     pub(super) alive_until: Duration,
     /// The neighbour that last brought news of it, for when no link is up.
@@ -36,6 +38,15 @@ impl Peer {
     pub(super) fn link(&self) -> Option<LinkId> {
         self.links.last().copied()
     }
+}
+
+/// A server's SERVER_ANNOUNCE.
+#[derive(Debug)]
+pub(super) struct Announced {
+    pub(super) address: HostPort,
+    pub(super) text: WireText,
+    /// Until then it is passed on even if nothing else is heard of the server.
+    pub(super) until: Duration,
 }
 
 /// What one origin says about its users.

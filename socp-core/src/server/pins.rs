@@ -91,6 +91,7 @@ impl Server {
         {
             peer.record = ServerRecord { key: key.clone(), rank, address, matched: 0, ..before.clone() };
             peer.form = None;
+            peer.announced = None;
             PinOutcome::Replaced
         } else {
             PinOutcome::Conflict
@@ -245,6 +246,7 @@ fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer
     Peer {
         record,
         form: None,
+        announced: None,
         links: Vec::new(),
         alive_until: Duration::ZERO,
         via: None,

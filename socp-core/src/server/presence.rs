@@ -66,6 +66,9 @@ impl Server {
     }
 
     fn accept_advert(&mut self, link_id: LinkId, frame: &Frame, advert: &UserAdvertise, claim: Claim) {
+        if !self.is_within_rate(link_id, &advert.server_id) {
+            return self.dropped("gossip over its rate", format!("{}: {}", advert.server_id, advert.user_id));
+        }
         if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim) {
             self.remember(frame);
             self.pass_on(link_id, &advert.server_id, frame);
@@ -102,6 +105,9 @@ impl Server {
         if removal.event.is_some() || removal.meta.is_some() {
             return self.dropped("not a removal", user.to_string());
         }
+        if !self.is_within_rate(link_id, origin) {
+            return self.dropped("gossip over its rate", format!("{origin}: {user}"));
+        }
         let Some(peer) = self.peers.get_mut(origin) else { return };
         let table = &mut peer.table;
         if let Some(issued_at) = removal.issued_at {
@@ -117,9 +123,6 @@ impl Server {
         } else if !table.claims.contains_key(user) {
             return;
         }
-        if let Some(until) = peer.changes.overdraw(self.now.instant) {
-            self.out.push(Action::Pause { link: link_id, until });
-        }
         self.heard_of(origin, link_id);
         let frame = frame.frame();
         self.remember(frame);
@@ -130,6 +133,22 @@ impl Server {
             self.relay(bare, frame);
         }
         self.pass_on(link_id, origin, frame);
+    }
+
+    /// Charges an origin for a change. Over its rate, its own link is read more slowly, and so is one that answers
+    /// our request; but a neighbour does not pay for what it merely carries: that is dropped, and the
+    /// next PRESENCE tells what is missing.
+    fn is_within_rate(&mut self, link_id: LinkId, origin: &ServerId) -> bool {
+        let direct = self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.server == *origin);
+        let Some(peer) = self.peers.get_mut(origin) else { return false };
+        let asked = peer.table.request.as_ref().is_some_and(|request| request.link == link_id);
+        if !direct && !asked {
+            return peer.changes.take(self.now.instant);
+        }
+        if let Some(until) = peer.changes.overdraw(self.now.instant) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+        true
     }
 
     /// Whether a frame speaks for the server it names, and on a link where that may be believed.
@@ -219,9 +238,6 @@ impl Server {
         if is_new && peer.table.claims.len() >= self.config.limits.users_per_origin {
             self.dropped("too many users of one server", format!("{origin}: {user}"));
             return false;
-        }
-        if let Some(until) = peer.changes.overdraw(self.now.instant) {
-            self.out.push(Action::Pause { link: link_id, until });
         }
         let outcome = claim
             .key

@@ -18,7 +18,8 @@ impl Server {
     pub(super) fn start_sync(&mut self, link: LinkId, server: &ServerId, native: bool, first: bool) {
         if native {
             let presence = self.own_presence();
-            return self.broadcast(vec![link], presence);
+            self.broadcast(vec![link], presence);
+            return self.tell_of_others(link, server);
         }
         // Fresh `ts`, signature reused.
         let adverts: Vec<SharedPayload> =
@@ -31,6 +32,25 @@ impl Server {
                 peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
             }
             self.timers.set(Timer::Relist(server.clone()), self.now.instant + self.config.timing.relist);
+        }
+    }
+
+    /// Which other servers there are, and what their users amount to, in their own words: a newcomer need not
+    /// wait for the next PRESENCE of those that it has no link to.
+    fn tell_of_others(&mut self, link: LinkId, newcomer: &ServerId) {
+        let now = self.now.instant;
+        let others = self.peers.iter().filter(|(server, _)| *server != newcomer);
+        let mut texts = Vec::new();
+        for (_, peer) in others {
+            let reachable = peer.is_reachable(now);
+            let announced = peer.announced.as_ref().filter(|announced| reachable || now < announced.until);
+            texts.extend(announced.map(|announced| announced.text.clone()));
+            let presence =
+                peer.table.presence.as_ref().filter(|_| reachable && peer.table.matches_presence());
+            texts.extend(presence.map(|presence| presence.text.clone()));
+        }
+        for text in texts {
+            self.out.push(Action::Send { to: vec![link], frame: Outgoing::Relay(text) });
         }
     }
 

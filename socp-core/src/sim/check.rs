@@ -57,7 +57,7 @@ struct Witness {
     /// In this life, removals that it believed: the `issued_at` of each.
     gone: BTreeMap<(ServerId, UserId), u64>,
     /// In this life, where it last said that a user is.
-    located: BTreeMap<UserId, ServerId>,
+    located: BTreeMap<UserId, (ServerId, u64)>,
     /// In this life, messages written to users, and when.
     delivered: BTreeMap<(UserId, Box<[u8]>), u64>,
 }
@@ -75,6 +75,8 @@ pub(super) struct Checks {
 
 /// In large worlds, one step in so many is checked whole.
 const SAMPLED: u64 = 1024;
+/// Entries that no world here fills.
+const LARGE_CACHE: usize = 10_000;
 /// Users and servers up to which every step is.
 const SMALL: usize = 40;
 
@@ -181,7 +183,7 @@ impl World {
         match report {
             Report::UserOnline { user, server: at } => self.check_location(server, user, at, cause),
             Report::UserOffline { user } => {
-                let was = self.checks.witnesses[server].located.remove(user);
+                let was = self.checks.witnesses[server].located.remove(user).map(|(was, _)| was);
                 if let (Some(cause), Some(was)) = (cause.filter(|cause| cause.verified), &was)
                     && let Payload::UserRemove(removal) = cause.frame.payload()
                     && let Some(issued_at) = removal.issued_at
@@ -208,7 +210,7 @@ impl World {
     }
 
     fn check_location(&mut self, server: usize, user: &UserId, at: &ServerId, cause: Option<&Cause>) {
-        let was = self.checks.witnesses[server].located.insert(user.clone(), at.clone());
+        let was = self.checks.witnesses[server].located.insert(user.clone(), (at.clone(), self.time));
         let own = self.servers[server].id == *at;
         if own {
             return self.check_arrival(server, user);
@@ -229,7 +231,11 @@ impl World {
             return;
         }
         // A liar's word against a session that was attested.
-        let Some(was) = was.and_then(|was| self.server_of(&was)) else { return };
+        let Some((was, since)) = was.and_then(|(was, since)| Some((self.server_of(&was)?, since))) else { return };
+        let known = |session: &u64| *session <= since;
+        if !self.checks.witnesses[was].located.get(user).is_some_and(|(_, session)| known(session)) {
+            return;
+        }
         let linked = self.servers[server]
             .machine
             .as_ref()
@@ -430,8 +436,10 @@ impl World {
         let sig = message.content_sig.as_ref().map(|sig| sig.bytes()).unwrap_or_default();
         let key = (recipient, [message.ciphertext.bytes(), sig].concat().into());
         let before = self.checks.witnesses[server].delivered.insert(key, self.time);
+        // What a small cache has forgotten may come again; the client then drops it.
         let remembered = micros(self.setup.timing.seen);
-        if before.is_some_and(|before| self.time - before < remembered) {
+        let forgets = self.setup.limits.seen_entries < LARGE_CACHE;
+        if before.is_some_and(|before| self.time - before < remembered && !forgets) {
             self.checks
                 .broken("a message is delivered at most once", format!("s{server}: {}", text.as_str()));
         }

@@ -523,13 +523,16 @@ impl World {
             end.scheduled = false;
             return;
         };
-        let (site, from, open) = (end.site, wire.ends[1 - side].site, wire.ends[side].open);
+        let (site, life, from, open) = (end.site, end.life, wire.ends[1 - side].site, wire.ends[side].open);
         match wire.ends[side].inbound.front().map(|(at, _)| *at) {
             Some(at) => self.schedule(at.max(self.time), Next::Arrive(wire_id, side)),
             None => wire.ends[side].scheduled = false,
         }
-        if open {
+        if open && self.is_alive(site, life) {
             self.deliver(link_of(wire_id, side), site, from, item);
+        } else {
+            // Whoever dialled or was dialled is not there any more.
+            self.close(link_of(wire_id, side), "connection reset");
         }
     }
 
