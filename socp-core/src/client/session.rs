@@ -72,6 +72,9 @@ pub(super) struct Outage {
     had_session: bool,
 }
 
+/// How far ahead of our clock a proof may be dated, in milliseconds: servers take no more (decisions §4).
+const MAX_AHEAD_MS: u64 = 600_000;
+
 impl Client {
     pub(super) fn on_link_opened(&mut self, now: Now, out: &mut Vec<Action>) {
         match self.phase {
@@ -267,12 +270,16 @@ impl Client {
         if link.stage == Stage::Greeting {
             link.stage = Stage::Proving;
         }
+        // Another program of ours may run on a clock that is ahead. A server may not send us years ahead with
+        // that: nobody could replace such a proof.
+        let after = challenge.after.filter(|after| *after <= now.unix_ms.saturating_add(MAX_AHEAD_MS));
+        let issued_at = now.unix_ms.max(after.map_or(0, |after| after + 1));
         let proof = LoginProof {
             nonce: challenge.nonce,
             user_id: self.config.user_id.clone(),
             server_id: challenge.server_id.clone(),
             host: self.config.address.to_string().into(),
-            issued_at: now.unix_ms,
+            issued_at,
         };
         self.send_to_server(now, &Payload::LoginProof(proof), out);
     }

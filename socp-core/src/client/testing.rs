@@ -197,6 +197,7 @@ impl Scene {
             nonce: Nonce([9; 32]),
             server_id: self.server_id.clone(),
             pubkey: self.server.0.clone().into(),
+            after: None,
         })
     }
 

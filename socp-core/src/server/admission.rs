@@ -52,7 +52,7 @@ impl Server {
             LinkState::Greeting => self.greeting_rule(frame).map(Rule::Checks),
             LinkState::Login(login) => login_rule(login, frame).map(Rule::Checks),
             LinkState::Joining(joining) => joining_rule(joining, frame).map(Rule::Checks),
-            LinkState::Server(server) => self.server_rule(server, frame),
+            LinkState::Server(server) => self.server_rule(link.id, server, frame),
             LinkState::User(user) => self.user_rule(user, frame).map(Rule::Checks),
         }
     }
@@ -130,7 +130,7 @@ impl Server {
         }
     }
 
-    fn server_rule(&self, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
+    fn server_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let peer = self.peers.get(&link.server);
         let own = |required: bool| -> Result<Vec<Check>, Refusal> {
             if frame.from().is_some_and(|from| from != link.server.id()) {
@@ -153,16 +153,20 @@ impl Server {
             }
             Payload::ServerAnnounce(hello) => self.announce_rule(link, frame, &hello.pubkey),
             Payload::UserAdvertise(advert) => {
-                let ordered = advert.issued_at.is_some();
-                let Rule::Checks(mut checks) = self.gossip_rule(link, frame, ordered)? else {
+                let repeats = advert.issued_at.is_some() || advert.server_id != link.server;
+                let repeats = repeats && !self.is_missing(link_id, advert);
+                let Rule::Checks(mut checks) = self.gossip_rule(frame, repeats)? else {
                     return Ok(Rule::Repeat);
                 };
                 checks.extend(attestation_check(advert));
                 Ok(Rule::Checks(checks))
             }
-            Payload::UserRemove(removal) => self.gossip_rule(link, frame, removal.issued_at.is_some()),
+            Payload::UserRemove(removal) => {
+                let repeats = removal.issued_at.is_some() || removal.server_id != link.server;
+                self.gossip_rule(frame, repeats)
+            }
             Payload::Presence(_) | Payload::PublicChannelAdd(_) | Payload::PublicChannelUpdated(_) => {
-                self.gossip_rule(link, frame, true)
+                self.gossip_rule(frame, true)
             }
             Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
             Payload::MsgPublicChannel(message) => self.relayed_message_rule(link, frame, message),
@@ -223,16 +227,24 @@ impl Server {
     }
 
     /// Gossip in transit is verified under the key pinned to its origin. Without `issued_at`, on its origin's
-    /// own link, the same text may well be news: who logs in, out and in again within one `ts`.
-    fn gossip_rule(&self, link: &ServerLink, frame: &Frame, ordered: bool) -> Result<Rule, Refusal> {
+    /// own link, the same text may well be news (not `repeats`): who logs in, out and in again within one `ts`.
+    fn gossip_rule(&self, frame: &Frame, repeats: bool) -> Result<Rule, Refusal> {
         let from = ServerId::from(sender(frame)?.clone());
-        if (ordered || from != link.server) && self.seen.contains(&frame_key(frame)) {
+        if repeats && self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
         }
         let Some((key, form)) = self.origin_key(&from) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };
         Ok(Rule::Checks(sig(frame, key, form)?))
+    }
+
+    /// Whether an advert is what we asked for on this link: we may have seen it before and dropped what it
+    /// claims since.
+    fn is_missing(&self, link_id: LinkId, advert: &UserAdvertise) -> bool {
+        let Some(peer) = self.peers.get(&advert.server_id) else { return false };
+        let asked = peer.table.request.as_ref().is_some_and(|request| request.link == link_id);
+        asked && !peer.table.claims.contains_key(&advert.user_id)
     }
 
     fn deliver_rule(&self, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {

@@ -55,7 +55,7 @@ impl Server {
                     Payload::ServerDeliver(Message { user_id: Some(recipient.clone()), ..delivery });
                 let delivery = self.delivery(Recipient::from(&server), ts, payload);
                 let Some(delivery) = delivery else { return self.too_long(link, frame) };
-                self.note_in_transit(&recipient, ts, user);
+                self.note_in_transit(&recipient, ts, user, &server);
                 self.send_to(vec![hop], delivery);
             }
             Route::Unreachable => {
@@ -115,7 +115,9 @@ impl Server {
         };
         let position = self.in_transit.iter().position(|sent| sent.recipient == recipient && sent.ts == ts);
         let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else { return };
-        if error.code == ErrorCode::UserNotFound {
+        // The user may have come back there meanwhile, and that news may have been faster.
+        let unchanged = sent.claim == (server.clone(), self.claim_order(server, &recipient));
+        if error.code == ErrorCode::UserNotFound && unchanged {
             self.drop_claim(server, &recipient);
         }
         let Some(link) = self.local.get(&sent.author).map(|session| session.link) else { return };
@@ -235,12 +237,13 @@ impl Server {
         fresh
     }
 
-    fn note_in_transit(&mut self, recipient: &UserId, ts: Timestamp, author: &UserId) {
+    fn note_in_transit(&mut self, recipient: &UserId, ts: Timestamp, author: &UserId, server: &ServerId) {
         if self.in_transit.len() >= MAX_IN_TRANSIT {
             self.in_transit.pop_front();
         }
+        let claim = (server.clone(), self.claim_order(server, recipient));
         let (recipient, author) = (recipient.clone(), author.clone());
-        self.in_transit.push_back(InTransit { recipient, ts, author });
+        self.in_transit.push_back(InTransit { recipient, ts, author, claim });
     }
 }
 

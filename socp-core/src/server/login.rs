@@ -77,7 +77,8 @@ impl Server {
 
     fn send_challenge(&mut self, link: LinkId, user: &UserId, nonce: crate::wire::Nonce) {
         let (server_id, pubkey) = (self.id.clone(), self.config.key.clone().into());
-        let challenge = LoginChallenge { nonce, server_id, pubkey };
+        let after = self.users.get(user).and_then(|entry| self.remotely_attested(user, entry.key.as_ref()?));
+        let challenge = LoginChallenge { nonce, server_id, pubkey, after };
         self.send(link, Recipient::from(user), &Payload::LoginChallenge(challenge));
     }
 

@@ -130,6 +130,8 @@ struct InTransit {
     recipient: UserId,
     ts: Timestamp,
     author: UserId,
+    /// The server whose claim led there, and which of its claims that was.
+    claim: (ServerId, u64),
 }
 
 /// Deliveries whose failure can still be told to their authors.

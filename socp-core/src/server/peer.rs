@@ -72,7 +72,7 @@ pub(super) struct Claim {
     pub(super) issued_at: Option<u64>,
     /// The envelope's `ts`, for those without `issued_at`.
     pub(super) ts: u64,
-    /// `issued_at` of the attestation that holds.
+    /// `issued_at` of the attestation, if its signature holds; it counts while it is current.
     pub(super) attested: Option<u64>,
     pub(super) key: Option<PublicKey>,
     pub(super) meta: Meta,

@@ -60,6 +60,12 @@ impl Server {
         rank: PinRank,
         address: Option<HostPort>,
     ) -> PinOutcome {
+        // The id that derives from a key of the operator's list is that key's, met or not.
+        let mut listed = self.config.bootstrap.iter().map(|introducer| &introducer.key);
+        if !server.derives_from(key) && listed.any(|listed| server.derives_from(listed)) {
+            self.report(Report::KeyConflict { subject: server.as_str().into() });
+            return PinOutcome::Conflict;
+        }
         let Some(peer) = self.peers.get_mut(server) else {
             if !self.has_room_for_server(rank) {
                 self.dropped("too many servers", server.to_string());

@@ -139,7 +139,8 @@ impl Server {
     /// our request; but a neighbour does not pay for what it merely carries: that is dropped, and the
     /// next PRESENCE tells what is missing.
     fn is_within_rate(&mut self, link_id: LinkId, origin: &ServerId) -> bool {
-        let direct = self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.server == *origin);
+        let direct =
+            self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.server == *origin);
         let Some(peer) = self.peers.get_mut(origin) else { return false };
         let asked = peer.table.request.as_ref().is_some_and(|request| request.link == link_id);
         if !direct && !asked {
@@ -190,7 +191,7 @@ impl Server {
         let key = advert.key_field()?;
         let attestation = advert.attestation.as_ref()?;
         let holds = frame.proven_by(Purpose::Attestation, key.key().ok()?);
-        (holds && self.is_current(attestation.payload.issued_at)).then_some(attestation.payload.issued_at)
+        holds.then_some(attestation.payload.issued_at)
     }
 
     /// Whether a login proof of that time still counts (decisions §4).
@@ -239,11 +240,9 @@ impl Server {
             self.dropped("too many users of one server", format!("{origin}: {user}"));
             return false;
         }
-        let outcome = claim
-            .key
-            .clone()
-            .filter(|_| claim.accepted)
-            .map(|key| self.pin_user(user, &key, claim.attested.is_some(), false));
+        let outcome = claim.key.clone().filter(|_| claim.accepted).map(|key| {
+            self.pin_user(user, &key, claim.attested.is_some_and(|at| self.is_current(at)), false)
+        });
         if outcome == Some(PinOutcome::Conflict) {
             self.tell_conflict(user, claim.key.as_ref(), origin);
         }
@@ -344,6 +343,12 @@ impl Server {
         self.relay(to, frame);
     }
 
+    /// Which of its claims for a user a server's current one is.
+    pub(super) fn claim_order(&self, server: &ServerId, user: &UserId) -> u64 {
+        let claim = self.peers.get(server).and_then(|peer| peer.table.claims.get(user));
+        claim.map_or(0, super::peer::Claim::order)
+    }
+
     pub(super) fn drop_claim(&mut self, origin: &ServerId, user: &UserId) {
         let Some(peer) = self.peers.get_mut(origin) else { return };
         if peer.table.claims.remove(user).is_some() {
@@ -378,6 +383,19 @@ impl Server {
             .map(|peer| peer.table.claims.keys().cloned().collect())
             .unwrap_or_default();
         for user in users {
+            self.relocate(&user);
+        }
+    }
+
+    /// Who is claimed by more than one server is looked at again: attestations expire, and a wall clock that was
+    /// wrong when a claim came may have been set right.
+    pub(super) fn settle_rivals(&mut self) {
+        let rivals = self
+            .users
+            .iter()
+            .filter(|(user, entry)| entry.claimed_by.len() + usize::from(self.local.contains_key(*user)) > 1);
+        let rivals: Vec<UserId> = rivals.map(|(user, _)| user.clone()).collect();
+        for user in rivals {
             self.relocate(&user);
         }
     }
@@ -446,9 +464,10 @@ impl Server {
     fn best_claim(&self, user: &UserId) -> Option<(Location, Meta)> {
         let local = self.local.get(user);
         let remote = self.best_remote_claim(user);
+        let ours = local.and_then(|session| session.attested).filter(|at| self.is_current(*at));
         // An unattested claim never beats our own session; a better attested one does.
         match (local, remote) {
-            (Some(session), Some((attested, ..))) if attested.is_none() || attested <= session.attested => {
+            (Some(session), Some((attested, ..))) if attested.is_none() || attested <= ours => {
                 Some((Location::Local, session.meta.clone()))
             }
             (_, Some((_, server, claim))) => Some((Location::At(server.clone()), claim.meta.clone())),

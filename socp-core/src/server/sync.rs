@@ -68,6 +68,7 @@ impl Server {
 
     pub(super) fn on_presence_due(&mut self) {
         self.timers.set(Timer::Presence, self.now.instant + self.config.timing.presence);
+        self.settle_rivals();
         let to = self.native_links(&[]);
         if !to.is_empty() {
             let presence = self.own_presence();

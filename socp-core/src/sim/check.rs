@@ -215,8 +215,12 @@ impl World {
         if own {
             return self.check_arrival(server, user);
         }
-        if self.server_of(at).is_some() {
-            if !self.checks.advertised.contains(&(at.clone(), user.clone())) {
+        if let Some(honest) = self.server_of(at) {
+            // Where a liar came first under another's id, its key is pinned until the owner comes.
+            let pinned = self.servers[server].store.servers.get(at).map(|record| &record.key);
+            if pinned == Some(&self.servers[honest].config.key)
+                && !self.checks.advertised.contains(&(at.clone(), user.clone()))
+            {
                 let detail = format!("s{server} believes that {user} is at {at}, who never said so");
                 self.checks.broken("nothing unverified changes a table", detail);
             }
@@ -230,8 +234,11 @@ impl World {
             }
             return;
         }
-        // A liar's word against a session that was attested.
-        let Some((was, since)) = was.and_then(|(was, since)| Some((self.server_of(&was)?, since))) else { return };
+        // A liar's word against a session that was attested, as far as this server knows.
+        let liars_word = matches!(cause.map(|cause| cause.frame.payload()), Some(Payload::UserAdvertise(_)));
+        let Some((was, since)) = was.and_then(|(was, since)| Some((self.server_of(&was)?, since))) else {
+            return;
+        };
         let known = |session: &u64| *session <= since;
         if !self.checks.witnesses[was].located.get(user).is_some_and(|(_, session)| known(session)) {
             return;
@@ -245,7 +252,7 @@ impl World {
             let clocks = [&self.devices[device].clock, &self.servers[was].clock, &self.servers[server].clock];
             clocks.iter().all(|clock| right(clock.skew_ms))
         });
-        if linked && attested && was != server {
+        if linked && attested && liars_word && was != server {
             let detail = format!("s{server} takes {at}'s word for {user}, who has a session at s{was}");
             self.checks.broken("attested claims beat unattested ones", detail);
         }
@@ -434,7 +441,8 @@ impl World {
             }
         }
         let sig = message.content_sig.as_ref().map(|sig| sig.bytes()).unwrap_or_default();
-        let key = (recipient, [message.ciphertext.bytes(), sig].concat().into());
+        let author = message.sender.as_ref().map_or("", |sender| sender.as_str()).as_bytes();
+        let key = (recipient, [author, message.ciphertext.bytes(), sig].concat().into());
         let before = self.checks.witnesses[server].delivered.insert(key, self.time);
         // What a small cache has forgotten may come again; the client then drops it.
         let remembered = micros(self.setup.timing.seen);

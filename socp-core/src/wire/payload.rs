@@ -329,6 +329,10 @@ pub struct LoginChallenge {
     pub server_id: ServerId,
     /// Its key.
     pub pubkey: KeyField,
+    /// `issued_at` of the user's newest proof for another server that this one knows of. A proof must be newer
+    /// to take its place, whatever the clocks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// LOGIN_PROOF ✚ (decisions §4): signed by the user, it names server and time, so it can be shown to

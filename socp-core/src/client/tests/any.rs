@@ -117,8 +117,12 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
             Step::Shutdown => scene.handle(Event::Shutdown),
             Step::Challenge { impostor: true } => {
                 let key = entry_with_key("x", None, "impostor").pubkey.expect("has a key");
-                let challenge =
-                    LoginChallenge { nonce: Nonce([1; 32]), server_id: scene.server_id.clone(), pubkey: key };
+                let challenge = LoginChallenge {
+                    nonce: Nonce([1; 32]),
+                    server_id: scene.server_id.clone(),
+                    pubkey: key,
+                    after: None,
+                };
                 scene.receive(&Payload::LoginChallenge(challenge))
             }
             Step::Challenge { impostor: false } => scene.receive(&scene.challenge()),
