@@ -299,8 +299,6 @@ fn a_newcomers_gossip_costs_its_carrier_no_link() {
         let carrier = world.id(0);
         assert!(world.is_linked_to(1, &carrier), "{policy:?}");
         assert_eq!(reports(&world, 1, |report| matches!(report, Report::ServerDown { .. })), 0, "{policy:?}");
-        // Under `None` server 1 never hears whose these adverts are.
-        assert!(policy != DialPolicy::None || refusals(&world, 1) >= 150);
     }
 }
 

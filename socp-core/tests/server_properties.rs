@@ -353,6 +353,7 @@ impl Pair {
                     issued_at: issued(*at),
                     count: 0,
                     digest: Binary::new([0; 32]),
+                    links: Vec::new(),
                 };
                 let payload = Payload::Presence(presence);
                 self.frame(

@@ -85,6 +85,7 @@ impl Server {
             if peer.via == Some(link.id) {
                 peer.via = None;
             }
+            peer.table.askers.remove(&link.id);
             if peer.table.request.as_ref().is_some_and(|request| request.link == link.id) {
                 peer.table.request = None;
             }

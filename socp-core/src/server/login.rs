@@ -46,7 +46,8 @@ impl Server {
         if self.local.contains_key(&user) {
             return self.refuse_login(link_id, frame, ErrorCode::NameInUse, "this id is online here");
         }
-        let proven = self.users.get(&user).is_some_and(|entry| entry.proven);
+        let proven = self.users.get(&user).is_some_and(|entry| entry.proven)
+            || self.remotely_attested(&user, &key).is_some();
         if proven || self.config.require_proof {
             return self.refuse_login(link_id, frame, ErrorCode::BadKey, "this id needs a login proof");
         }

@@ -1,6 +1,6 @@
 //! Other servers: pins, links, and what each one says about its own users.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -61,6 +61,8 @@ pub(super) struct PresenceTable {
     pub(super) presence: Option<StoredPresence>,
     /// No further PRESENCE_REQUEST before.
     pub(super) ask_at: Duration,
+    /// Links that asked for this table while it did not match: answered once it does.
+    pub(super) askers: BTreeSet<LinkId>,
     /// A PRESENCE_REQUEST is under way: adverts older than the last match wait for the list.
     pub(super) request: Option<Request>,
 }

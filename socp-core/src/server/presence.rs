@@ -416,8 +416,8 @@ impl Server {
         if renamed {
             self.persist_user(user);
         }
-        if moved && before == Some(Location::Local) && location.is_some() {
-            // A better attested claim elsewhere ends our session.
+        if matches!(location, Some(Location::At(_))) {
+            // A better attested claim elsewhere ends our session, if there is one.
             self.end_moved_session(user);
         }
         if (moved || renamed) && location.is_some() {

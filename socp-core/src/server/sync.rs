@@ -79,11 +79,13 @@ impl Server {
     fn own_presence(&mut self) -> SharedPayload {
         let issued_at = self.next_issued_at();
         let digest = digest_of(self.local.iter().map(|(user, session)| (user, session.issued_at)));
+        let linked = self.peers.iter().filter(|(_, peer)| peer.record.native && !peer.links.is_empty());
         SharedPayload::new(&Payload::Presence(Presence {
             server_id: self.id.clone(),
             issued_at,
             count: self.local.len() as u64,
             digest: Binary::new(digest),
+            links: linked.map(|(server, _)| server.clone()).collect(),
         }))
     }
 
@@ -122,24 +124,28 @@ impl Server {
         self.mark_native(origin);
         self.heard_of(origin, link_id);
         self.remember(frame.frame());
-        let to = self.native_links(&[origin, &sender]);
+        // In a full mesh that leaves nobody: n² frames an interval instead of n³.
+        let without: Vec<&ServerId> = presence.links.iter().chain([origin, &sender]).collect();
+        let to = self.native_links(&without);
         self.relay(to, frame.frame());
-        if self.settle_if_equal(origin) || self.is_asking(origin) {
+        if self.settle_if_equal(origin) {
             return;
         }
         // A difference may be gossip in flight; not on a link that has just come up, straight from the origin:
-        // whatever that link is to bring comes after this.
+        // whatever that link is to bring comes after this, and the origin answers sooner than any neighbour
+        // that we may be asking.
         let timer = Timer::Settle(origin.clone());
-        if fresh_link {
+        let asking = self.asking(origin);
+        if fresh_link && asking != Some(link_id) {
             self.request_presence(origin);
-        } else if !self.timers.is_set(&timer) {
+        } else if asking.is_none() && !self.timers.is_set(&timer) {
             self.timers.set(timer, self.now.instant + self.config.timing.presence_settle);
         }
     }
 
-    /// Whether a PRESENCE_REQUEST is under way.
-    fn is_asking(&self, origin: &ServerId) -> bool {
-        self.peers.get(origin).is_some_and(|peer| peer.table.request.is_some())
+    /// The link on which a PRESENCE_REQUEST is under way.
+    fn asking(&self, origin: &ServerId) -> Option<LinkId> {
+        self.peers.get(origin)?.table.request.as_ref().map(|request| request.link)
     }
 
     /// Notes that our table equals the origin's; an older advert is stale from now on.
@@ -162,6 +168,10 @@ impl Server {
         if let Some(peer) = self.peers.get_mut(origin).filter(|peer| peer.record.matched < issued_at) {
             peer.record.matched = issued_at;
             self.persist_server(origin);
+        }
+        let askers = self.peers.get_mut(origin).map(|peer| std::mem::take(&mut peer.table.askers));
+        for asker in askers.into_iter().flatten() {
+            self.answer_presence_request(asker, origin);
         }
         true
     }
@@ -199,10 +209,15 @@ impl Server {
         self.timers.set(Timer::Settle(origin.clone()), again_at);
     }
 
-    /// The origin answers in one batch: a fresh PRESENCE, the adverts, the list. A neighbour answers only
-    /// while its table gives the digest of the PRESENCE that it has.
     pub(super) fn on_presence_request(&mut self, link_id: LinkId, origin: &ServerId) {
         self.charge_request(link_id);
+        self.answer_presence_request(link_id, origin);
+    }
+
+    /// The origin answers in one batch: a fresh PRESENCE, the adverts, the list. A neighbour answers only
+    /// while its table gives the digest of the PRESENCE that it has: as a rule it is asking somebody itself,
+    /// and answers then.
+    fn answer_presence_request(&mut self, link_id: LinkId, origin: &ServerId) {
         let link = self.links.get(&link_id).and_then(Link::server).filter(|link| link.up);
         let Some(asker) = link.map(|link| link.server.clone()) else { return };
         if *origin == self.id {
@@ -216,11 +231,17 @@ impl Server {
             let users = self.local.iter().map(|(user, session)| (user.clone(), session.issued_at)).collect();
             return self.send_presence_list(link_id, &asker, origin, issued_at, users);
         }
-        let Some(peer) = self.peers.get(origin).filter(|peer| peer.table.matches_presence()) else { return };
+        let Some(peer) = self.peers.get_mut(origin) else { return };
+        if !peer.table.matches_presence() {
+            peer.table.askers.insert(link_id);
+            return;
+        }
         let Some(presence) = &peer.table.presence else { return };
         let issued_at = presence.issued_at;
         let adverts = peer.table.claims.values().filter_map(|claim| claim.text.clone());
-        let texts: Vec<WireText> = std::iter::once(presence.text.clone()).chain(adverts).collect();
+        // Whoever brought the PRESENCE has it.
+        let presence = (presence.via != link_id).then(|| presence.text.clone());
+        let texts: Vec<WireText> = presence.into_iter().chain(adverts).collect();
         let users =
             peer.table.claims.iter().filter_map(|(user, claim)| Some((user.clone(), claim.issued_at?)));
         let users = users.collect();

@@ -1,6 +1,7 @@
 //! What must hold after every step, whoever lies and whatever breaks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::device::Said;
@@ -14,15 +15,15 @@ use crate::wire::{Frame, FrameType, Payload, ServerId, UserId, WireText};
 /// The frame that a batch of actions answers.
 pub(super) struct Cause {
     pub(super) link: LinkId,
-    pub(super) frame: Frame,
+    pub(super) frame: Arc<Frame>,
     /// Its signatures held.
     pub(super) verified: bool,
     pub(super) refused: bool,
 }
 
 impl Cause {
-    pub(super) fn of(link: LinkId, frame: &Frame) -> Self {
-        Self { link, frame: frame.clone(), verified: false, refused: false }
+    pub(super) fn of(link: LinkId, frame: Arc<Frame>) -> Self {
+        Self { link, frame, verified: false, refused: false }
     }
 }
 
@@ -33,8 +34,8 @@ pub(super) enum Promise {
     Known { user: UserId, server: usize, link: LinkId, witnesses: Vec<(usize, LinkId)> },
     /// Nobody believes in a session that has ended.
     Gone { user: UserId, server: usize },
-    /// A message was shown, if its recipient's session lives.
-    Shown { message: usize, device: usize, link: LinkId },
+    /// A message was shown, if its recipient's session lives, once its sender's server has read it.
+    Shown { message: usize, sender: LinkId, device: usize, link: LinkId },
 }
 
 /// Tables of a server, to be compared.
@@ -162,7 +163,7 @@ impl World {
                 self.check_report(server, report, cause);
             }
         }
-        if self.is_small() || self.checks.steps % SAMPLED == 0 {
+        if self.is_small() || self.checks.steps.is_multiple_of(SAMPLED) {
             self.check_sessions(server);
             self.check_limits(server);
         }
@@ -401,7 +402,7 @@ impl World {
 
     /// `issued_at` rises over all lives of a server, and is stored before it is said.
     fn check_issued(&mut self, server: usize, text: &WireText) {
-        let Ok(frame) = Frame::parse(text.as_str(), text.len()) else { return };
+        let Ok(frame) = self.read(text) else { return };
         let id = &self.servers[server].id;
         let issued_at = match frame.payload() {
             Payload::UserAdvertise(advert) => {
@@ -426,7 +427,7 @@ impl World {
 
     /// A direct message goes to its addressee's link alone, and once.
     fn check_delivery(&mut self, server: usize, to: &[LinkId], text: &WireText) {
-        let Ok(frame) = Frame::parse(text.as_str(), text.len()) else { return };
+        let Ok(frame) = self.read(text) else { return };
         let Payload::UserDeliver(message) = frame.payload() else { return };
         let Some(recipient) = frame.to().id().map(UserId::from) else { return };
         for link in to {
@@ -493,12 +494,12 @@ impl World {
     }
 
     /// A message is on its way to somebody who has been there for a while.
-    pub(super) fn promise_message(&mut self, message: usize) {
+    pub(super) fn promise_message(&mut self, message: usize, sender: LinkId) {
         let Some(Said { to: Some(to), .. }) = self.said_mut(message) else { return };
         let to = *to;
         let mut ready = self.ready_devices().into_iter();
         if let Some((device, link)) = ready.find(|(device, _)| self.devices[*device].person == to) {
-            self.promise(Promise::Shown { message, device, link });
+            self.promise(Promise::Shown { message, sender, device, link });
         }
     }
 
@@ -509,8 +510,8 @@ impl World {
         ready.filter_map(|(index, device)| Some((index, device.link?))).collect()
     }
 
-    pub(super) fn check_promise(&mut self, promise: &Promise) {
-        match promise {
+    pub(super) fn check_promise(&mut self, promise: Promise) {
+        match &promise {
             Promise::Known { user, server, link, witnesses } => {
                 if self.session_link(*server, user) != Some(*link) {
                     return;
@@ -547,7 +548,8 @@ impl World {
                     }
                 }
             }
-            Promise::Shown { message, device, link } => {
+            Promise::Shown { sender, .. } if self.is_waiting(*sender) => self.promise(promise),
+            Promise::Shown { message, sender: _, device, link } => {
                 let same = self.devices[*device].link == Some(*link);
                 let shown = self.said_mut(*message).is_some_and(|said| said.shown.contains_key(device));
                 if same && !shown {

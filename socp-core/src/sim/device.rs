@@ -108,10 +108,11 @@ impl World {
     }
 
     pub(super) fn device_gets(&mut self, device: usize, text: &WireText) {
+        let read = self.read(text);
         let Some(client) = &self.devices[device].client else { return };
-        let event = match Frame::parse(text.as_str(), 1 << 20) {
+        let event = match read {
             Err(error) => Event::Refused(error.into()),
-            Ok(frame) => match client.admit(frame) {
+            Ok(frame) => match client.admit(Frame::clone(&frame)) {
                 Admission::Accept(frame) => Event::Frame(frame),
                 Admission::Verify(frame) => match frame.verify(&*self.setup.keys.verifier) {
                     Ok(frame) => Event::Frame(frame),
@@ -191,7 +192,11 @@ impl World {
     fn notified(&mut self, device: usize, notice: Notice) {
         self.check_notice(device, &notice);
         match &notice {
-            Notice::Sent { reference, .. } => self.promise_message(*reference as usize),
+            Notice::Sent { reference, .. } => {
+                if let Some(link) = self.devices[device].link {
+                    self.promise_message(*reference as usize, link);
+                }
+            }
             Notice::Failed { reference: Some(reference), .. } => {
                 if let Some(said) = self.said_mut(*reference as usize) {
                     said.failed = true;

@@ -220,16 +220,14 @@ impl World {
                     LoginProof { nonce, user_id: user_id.clone(), server_id, host: host.into(), issued_at };
                 self.utter(liar, link, user_id.id(), Recipient::Unnamed, &Payload::LoginProof(proof));
             }
-            Payload::UserAdvertise(_) | Payload::UserRemove(_) | Payload::ServerDeliver(_) => {
+            Payload::UserAdvertise(_) | Payload::UserRemove(_) | Payload::ServerDeliver(_)
+                if self.chance(0.3) =>
+            {
                 // A twin whose signature does not hold, faster than the real one.
-                if self.chance(0.3) {
-                    let twin = twisted(text, |frame| spoil(frame, "sig"));
-                    for other in self.liars[liar].links.clone() {
-                        if other != link
-                            && let Some(twin) = &twin
-                        {
-                            self.write(other, twin);
-                        }
+                let Some(twin) = twisted(text, |frame| spoil(frame, "sig")) else { return };
+                for other in self.liars[liar].links.clone() {
+                    if other != link {
+                        self.write(other, &twin);
                     }
                 }
             }
@@ -395,7 +393,13 @@ impl World {
                 let digest = Binary::new([9; 32]);
                 (
                     server_id.clone(),
-                    Payload::Presence(Presence { server_id, issued_at: now, count: 1, digest }),
+                    Payload::Presence(Presence {
+                        server_id,
+                        issued_at: now,
+                        count: 1,
+                        digest,
+                        links: Vec::new(),
+                    }),
                 )
             }
             8 => {

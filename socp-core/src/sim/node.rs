@@ -15,7 +15,7 @@ use crate::server::{
     Action, Config, DialPolicy, Event, Introducer, LinkId, Outgoing, Record, Server, ServerRecord, Snapshot,
     UserRecord,
 };
-use crate::wire::{Frame, FrameType, HostPort, Id, ServerId, UserId, WireText};
+use crate::wire::{Frame, HostPort, Id, ServerId, UserId, WireText};
 
 /// What wall clocks show when a world begins: some day in 2027, in milliseconds.
 pub(super) const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -161,7 +161,7 @@ impl World {
     }
 
     pub(super) fn server_wakes(&mut self, server: usize) {
-        if !self.servers[server].machine.is_some() {
+        if self.servers[server].machine.is_none() {
             return;
         }
         let now = self.servers[server].clock.now(self.time);
@@ -190,13 +190,14 @@ impl World {
         if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now.instant) {
             self.server_handles(server, Event::Wakeup);
         }
-        let node = &mut self.servers[server];
-        let Some(machine) = node.machine.as_mut() else { return };
-        let frame = match Frame::parse(text.as_str(), node.config.limits.frame_in_bytes) {
+        let frame = match self.read(text) {
             Ok(frame) => frame,
             Err(error) => return self.server_handles(server, Event::Refused { link, refusal: error.into() }),
         };
-        let mut cause = Cause::of(link, &frame);
+        let node = &mut self.servers[server];
+        let Some(machine) = node.machine.as_mut() else { return };
+        let mut cause = Cause::of(link, frame.clone());
+        let frame = Frame::clone(&frame);
         let event = match machine.admit(link, frame) {
             Admission::Accept(frame) => Event::Frame { link, frame },
             Admission::Verify(frame) => match frame.verify(&*self.setup.keys.verifier) {
@@ -251,7 +252,10 @@ impl World {
                     Outgoing::Relay(text) => (text.clone(), None),
                 };
                 self.check_sent(server, to, &text, own, cause);
-                let kind = own.cloned().unwrap_or_else(|| kind_of(&text, cause));
+                let kind = match own {
+                    Some(kind) => kind.clone(),
+                    None => self.read(&text).expect("it was read before it was relayed").kind().clone(),
+                };
                 self.count(&kind, to, text.len());
                 for link in to {
                     self.write(*link, &text);
@@ -311,13 +315,4 @@ impl Store {
 
 pub(super) fn millis(duration: Duration) -> i64 {
     (micros(duration) / 1000) as i64
-}
-
-/// The type of a relayed frame: as a rule, of the one that has just arrived.
-fn kind_of(text: &WireText, cause: Option<&Cause>) -> FrameType {
-    match cause.filter(|cause| cause.frame.text() == text) {
-        Some(cause) => cause.frame.kind().clone(),
-        None => Frame::parse(text.as_str(), text.len())
-            .map_or(FrameType::Unknown("".into()), |frame| frame.kind().clone()),
-    }
 }

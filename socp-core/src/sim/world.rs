@@ -1,7 +1,8 @@
 //! The world: a heap of happenings, in virtual time, on one thread.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -19,7 +20,7 @@ use super::setup::Sim;
 use super::trace::{Happening, Trace};
 use crate::client;
 use crate::server::LinkId;
-use crate::wire::{FrameType, HostPort, WireText};
+use crate::wire::{Frame, FrameError, FrameType, HostPort, WireText};
 
 /// A happening to be.
 #[derive(Debug)]
@@ -118,8 +119,13 @@ pub struct World {
     /// A sample of everything that crossed a link: what a liar may have overheard.
     pub(super) overheard: Vec<WireText>,
     traffic: BTreeMap<FrameType, Traffic>,
+    /// Frames read lately: a broadcast is read once, not by everybody.
+    read: VecDeque<Arc<Frame>>,
     events: u64,
 }
+
+/// Frames that are kept in their read form.
+const READ: usize = 24;
 
 /// Frames that liars remember.
 const OVERHEARD: usize = 256;
@@ -161,6 +167,7 @@ impl World {
             trace,
             overheard: Vec::new(),
             traffic: BTreeMap::new(),
+            read: VecDeque::new(),
             events: 0,
             setup,
         };
@@ -228,7 +235,7 @@ impl World {
             Next::Start(server) => self.start(server),
             Next::Act(person) => self.act(person),
             Next::Lie(liar) => self.lie(liar),
-            Next::Prompt(promise) => self.check_promise(&promise),
+            Next::Prompt(promise) => self.check_promise(promise),
         }
     }
 
@@ -250,6 +257,20 @@ impl World {
     /// How many things have happened so far.
     pub fn happenings(&self) -> u64 {
         self.events
+    }
+
+    /// Reads a frame, or finds it read.
+    pub(super) fn read(&mut self, text: &WireText) -> Result<Arc<Frame>, FrameError> {
+        let same = |frame: &&Arc<Frame>| frame.text().bytes().as_ptr() == text.bytes().as_ptr();
+        if let Some(frame) = self.read.iter().find(same) {
+            return Ok(frame.clone());
+        }
+        let frame = Arc::new(Frame::parse_bytes(text.bytes().clone())?);
+        if self.read.len() >= READ {
+            self.read.pop_front();
+        }
+        self.read.push_back(frame.clone());
+        Ok(frame)
     }
 
     // What people say.
@@ -482,6 +503,12 @@ impl World {
     pub(super) fn other_end(&self, link: LinkId) -> Option<Site> {
         let (wire, side) = wire_of(link);
         self.wires.get(&wire).map(|wire| wire.ends[1 - side].site)
+    }
+
+    /// Whether something that was written to a link has not been read.
+    pub(super) fn is_waiting(&self, link: LinkId) -> bool {
+        let (wire, side) = wire_of(link);
+        self.wires.get(&wire).is_some_and(|wire| !wire.ends[1 - side].inbound.is_empty())
     }
 
     pub(super) fn is_open(&self, link: LinkId) -> bool {

@@ -214,6 +214,9 @@ pub struct Presence {
     pub count: u64,
     /// SHA-256 over the sorted lines `user_id` NUL `issued_at` LF.
     pub digest: Binary,
+    /// Servers that the origin has a proven link to, and sends its PRESENCE itself: nobody need relay it to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub links: Vec<ServerId>,
 }
 
 /// PRESENCE_REQUEST ✚: asks for the adverts of an origin.

@@ -101,7 +101,13 @@ pub fn presence(server: &ServerId, issued_at: u64, users: &[(UserId, u64)]) -> P
     }
     let (server_id, count) = (server.clone(), users.len() as u64);
     let digest: [u8; 32] = digest.finalize().into();
-    Payload::Presence(Presence { server_id, issued_at, count, digest: Binary::new(digest) })
+    Payload::Presence(Presence {
+        server_id,
+        issued_at,
+        count,
+        digest: Binary::new(digest),
+        links: Vec::new(),
+    })
 }
 
 /// A message as a sender without a key of its own can make it: nothing vouches for its author.
