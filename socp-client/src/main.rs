@@ -8,6 +8,7 @@ mod identity;
 mod input;
 mod logging;
 mod password;
+mod reach;
 mod run;
 mod screen;
 mod terminal;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> Result<ExitCode, Fatal> {
     logging::start(args.log_level);
+    let server = reach::Server::of(args)?;
     let path = match &args.data_dir {
         Some(path) => path.clone(),
         None => DataDir::default_for_client(&args.user)?,
@@ -59,7 +61,7 @@ fn start(args: &Args) -> Result<ExitCode, Fatal> {
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("starting threads: {error}")))?;
-    let code = runtime.block_on(run::run(args, &dir, identity, store));
+    let code = runtime.block_on(run::run(args, server, &dir, identity, store));
     // Whatever still blocks has nothing to say any more.
     runtime.shutdown_background();
     code

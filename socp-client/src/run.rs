@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use socp_core::client::{Command, Notice, Record, Text, escape_label};
-use socp_core::wire::{ErrorCode, HostPort, Id, Meta, ServerId};
+use socp_core::wire::{ErrorCode, Id, Meta, ServerId};
 use socp_transport::Failure;
 use socp_transport::client::{Client, ClientConfig, Notices};
 use socp_transport::data_dir::DataDir;
@@ -24,6 +24,7 @@ use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::input::{self, Input};
 use crate::logging;
+use crate::reach::Server;
 use crate::screen::{Screen, Style};
 use crate::terminal::{self, Restore};
 
@@ -45,12 +46,15 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Why it cannot go on.
 pub(crate) async fn run(
     args: &Args,
+    server: Server,
     dir: &DataDir,
     identity: Identity,
     store: SqliteStore<Record>,
 ) -> Result<ExitCode, Fatal> {
     let system = |error: io::Error| Fatal::new(format!("starting threads: {error}"));
-    let mut config = ClientConfig::new(args.server.clone(), identity.key.clone());
+    let shown = server.to_string();
+    let mut config = ClientConfig::new(server.address, identity.key.clone());
+    (config.scheme, config.roots, config.allow_plain) = (server.scheme, server.roots, server.allow_plain);
     config.user_id = identity.user_id.clone();
     config.meta = Meta::named(&args.user);
     config.store = Box::new(store);
@@ -76,7 +80,7 @@ pub(crate) async fn run(
     let (prompt, printer) = prompt.unzip();
     let screen = Screen::start(style, me, printer).map_err(system)?;
     let (client, notices) = Client::start(config).await?;
-    screen.greet(&args.server).await;
+    screen.greet(&shown).await;
     let holds = prompt.is_none();
     match prompt {
         Some(prompt) => {
@@ -91,7 +95,7 @@ pub(crate) async fn run(
     let (orders, given) = mpsc::channel(2 * MAX_PENDING);
     let keeper = tokio::spawn(keep(client, given));
     let session = Session {
-        server: &args.server,
+        server: shown,
         pins: dir.file("client.db").display().to_string(),
         identity,
         screen,
@@ -135,8 +139,9 @@ async fn keep(client: Client, mut orders: mpsc::Receiver<Order>) -> Result<(), F
     client.quit().await
 }
 
-struct Session<'a> {
-    server: &'a HostPort,
+struct Session {
+    /// Its URL.
+    server: String,
     /// The file with the pins.
     pins: String,
     identity: Identity,
@@ -159,7 +164,7 @@ struct Session<'a> {
     lost: Option<String>,
 }
 
-impl Session<'_> {
+impl Session {
     async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
@@ -303,7 +308,7 @@ impl Session<'_> {
             Ok(Line::List) => self.order(number, Command::List).await,
             Ok(Line::Whoami) => {
                 let key = self.identity.key.public_key();
-                self.screen.whoami(number, self.server, self.server_id.as_ref(), key).await;
+                self.screen.whoami(number, &self.server, self.server_id.as_ref(), key).await;
             }
             Ok(Line::Password(Some(new))) => {
                 self.change_password(number, None, Zeroizing::new(new)).await;

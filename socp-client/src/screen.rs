@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use socp_core::client::{Notice, escape_label};
-use socp_core::wire::{ErrorCode, HostPort, PublicKey, ServerId, UserId};
+use socp_core::wire::{ErrorCode, PublicKey, ServerId, UserId};
 use socp_transport::client::line;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -54,7 +54,7 @@ pub(crate) struct Screen {
 enum Own<'a> {
     Whoami {
         user_id: &'a str,
-        server: String,
+        server: &'a str,
         server_id: Option<&'a str>,
         fingerprint: String,
         #[serde(rename = "ref")]
@@ -125,15 +125,8 @@ impl Screen {
     }
 
     /// Shows who we are.
-    pub(crate) async fn whoami(
-        &self,
-        number: u64,
-        server: &HostPort,
-        id: Option<&ServerId>,
-        key: &PublicKey,
-    ) {
+    pub(crate) async fn whoami(&self, number: u64, server: &str, id: Option<&ServerId>, key: &PublicKey) {
         let fingerprint = key.id().fingerprint();
-        let server = format!("ws://{server}");
         if self.style == Style::Json {
             let (user_id, server_id) = (self.me.as_str(), id.map(ServerId::as_str));
             return self.own(&Own::Whoami { user_id, server, server_id, fingerprint, number }).await;
@@ -167,10 +160,9 @@ impl Screen {
     }
 
     /// Greets who sits at a prompt.
-    pub(crate) async fn greet(&self, server: &HostPort) {
+    pub(crate) async fn greet(&self, server: &str) {
         if self.has_prompt {
-            self.plain(&format!("connecting to ws://{server}; /help shows the commands, Ctrl-D leaves"))
-                .await;
+            self.plain(&format!("connecting to {server}; /help shows the commands, Ctrl-D leaves")).await;
         }
     }
 

@@ -22,7 +22,7 @@ fn usage_is_status_two() {
         &["--plain"][..],
         &["--user", ""],
         &["--user", "a", "--plain", "--json"],
-        &["--user", "a", "--server", "wss://127.0.0.1:1"],
+        &["--user", "a", "--server", "wss://127.0.0.1"],
         &["--user", "a", "--server", "http://127.0.0.1:1"],
         &["--user", "a", "--user-id", "123"],
         &["--user", "a", "--nonsense"],

@@ -4,10 +4,13 @@ pub mod client;
 pub mod data_dir;
 mod driver;
 pub mod pool;
+mod scheme;
 pub mod server;
 pub mod store;
+pub mod tls;
 pub mod vault;
 mod ws;
 
 pub use driver::Failure;
+pub use scheme::{PlainRefused, Scheme, ServerUrl, ServerUrlError, is_loopback};
 pub use ws::LinkLimits;

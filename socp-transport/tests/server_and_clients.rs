@@ -99,7 +99,7 @@ async fn what_was_sent_before_quitting_arrives() {
 async fn a_client_comes_back_with_its_server() {
     let server = server().await;
     let mut again = config("server-a");
-    again.listen = server.local_addr().to_string().parse().unwrap();
+    again.listen = vec![server.local_addr().to_string().parse().unwrap()];
     let (alice, mut to_alice) = client(&server, "alice").await;
     soon(server.shutdown()).await.unwrap();
     until(&mut to_alice, |notice| matches!(notice, Notice::Disconnected { .. })).await;

@@ -134,6 +134,7 @@ async fn without_an_address_others_can_dial_nobody_is_joined() {
     let mut config = ServerConfig::new("0.0.0.0:0".parse().unwrap(), key("server-b"));
     let introducer = Introducer { address: address(&first), key: key("server-a").public_key().clone() };
     config.bootstrap = vec![introducer];
+    config.allow_plain = true;
     let second = Server::start(config).await.unwrap();
     sleep(Duration::from_millis(300)).await;
     assert_eq!(first.stats().await.accepted, 0);

@@ -1,6 +1,9 @@
 //! A server in this process, and the real program beside it.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests, and every file uses its part")]
 
+#[path = "../../../socp-transport/tests/server_support/authority.rs"]
+pub(crate) mod authority;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,9 +11,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use authority::Certificate;
 use serde_json::Value;
 use socp_core::crypto::aws_lc::PrivateKey;
 use socp_transport::server::{Server, ServerConfig};
+use socp_transport::tls::ServerTls;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -31,23 +36,36 @@ pub(crate) fn key(name: &str) -> PrivateKey {
 pub(crate) struct World {
     runtime: Runtime,
     server: Option<Server>,
+    tls: Option<ServerTls>,
+    /// How the program is told to dial it.
+    pub(crate) scheme: &'static str,
     pub(crate) address: String,
     pub(crate) dir: TempDir,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with("ws", None)
+    }
+
+    /// A server that shows this certificate.
+    pub(crate) fn over_tls(certificate: &Certificate) -> Self {
+        Self::with("wss", Some(ServerTls::from_files(&certificate.chain, &certificate.key).unwrap()))
+    }
+
+    fn with(scheme: &'static str, tls: Option<ServerTls>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut world =
-            Self { runtime, server: None, address: "127.0.0.1:0".into(), dir: tempfile::tempdir().unwrap() };
+        let (address, dir) = ("127.0.0.1:0".into(), tempfile::tempdir().unwrap());
+        let mut world = Self { runtime, server: None, tls, scheme, address, dir };
         world.start("server-a");
         world
     }
 
     /// A server with that key, where the last one was.
     pub(crate) fn start(&mut self, name: &str) {
-        let config = ServerConfig::new(self.address.parse().unwrap(), Arc::new(key(name)));
+        let mut config = ServerConfig::new(self.address.parse().unwrap(), Arc::new(key(name)));
+        config.tls = self.tls.clone();
         let server = self.runtime.block_on(Server::start(config)).unwrap();
         self.address = server.local_addr().to_string();
         self.server = Some(server);
@@ -77,7 +95,7 @@ impl World {
     /// The program that has or makes its own key, and knows no password.
     pub(crate) fn keyless(&self, name: &str) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["--server", &format!("ws://{}", self.address), "--user", name]);
+        command.args(["--server", &format!("{}://{}", self.scheme, self.address), "--user", name]);
         command.arg("--data-dir").arg(self.data(name));
         command.env_remove("RUST_LOG");
         command

@@ -7,15 +7,22 @@ use socp_core::client::{Limits, Record, Timing};
 use socp_core::crypto::aws_lc::PrivateKey;
 use socp_core::wire::{HostPort, Meta, UserId};
 
-use crate::LinkLimits;
 use crate::pool::Pool;
 use crate::store::{MemoryStore, Store};
+use crate::tls::Roots;
+use crate::{LinkLimits, Scheme};
 
 /// Everything that makes a client what it is; [`ClientConfig::new`] has defaults for all but the server's
 /// address and the key.
 pub struct ClientConfig {
     /// The server. The login proof names it as it stands here (decisions §4).
     pub address: HostPort,
+    /// Whether it is dialled plainly or over TLS; plainly unless said.
+    pub scheme: Scheme,
+    /// Who vouches for the server's certificate.
+    pub roots: Roots,
+    /// Whether a plain link may leave this machine.
+    pub allow_plain: bool,
     /// Our key.
     pub key: Arc<PrivateKey>,
     /// Our id; the key's own (decisions §4) unless given.
@@ -41,6 +48,9 @@ impl ClientConfig {
     pub fn new(address: HostPort, key: Arc<PrivateKey>) -> Self {
         Self {
             address,
+            scheme: Scheme::Ws,
+            roots: Roots::default(),
+            allow_plain: false,
             key,
             user_id: None,
             meta: Meta::empty(),

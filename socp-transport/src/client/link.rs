@@ -11,9 +11,8 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::driver::Input;
-use crate::LinkLimits;
 use crate::driver::{Checker, Desk};
-use crate::ws::{self, LinkCounters, Outbox, Stop};
+use crate::ws::{self, Dialler, LinkCounters, Outbox, Stop};
 
 /// Counts the links of a client: what a former one still says is ignored.
 pub(super) type LinkNumber = u64;
@@ -22,7 +21,7 @@ pub(super) type LinkNumber = u64;
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) inbox: mpsc::Sender<Input>,
-    pub(super) limits: Arc<LinkLimits>,
+    pub(super) dialler: Arc<Dialler>,
     pub(super) counters: Arc<LinkCounters>,
     /// Whether the link is not to be read for the time being.
     pub(super) congested: watch::Receiver<bool>,
@@ -44,8 +43,9 @@ pub(super) struct LinkHandle {
 impl Context {
     /// Opens a link and runs it until it ends.
     pub(super) async fn dial(self, number: LinkNumber, address: HostPort) {
-        let connect = ws::connect(&address, &self.limits);
-        let Some(opened) = self.closing.run_until_cancelled(connect).await else { return };
+        let Some(opened) = self.closing.run_until_cancelled(self.dialler.connect(&address)).await else {
+            return;
+        };
         let socket = match opened {
             Ok(socket) => socket,
             Err(error) => {
@@ -54,7 +54,7 @@ impl Context {
             }
         };
         debug!(%address, "link open");
-        let (outbox, queue) = ws::outbox(&self.limits);
+        let (outbox, queue) = ws::outbox(&self.dialler.limits);
         let stop = Stop::default();
         let handle = LinkHandle { number, outbox, stop: stop.clone() };
         if self.inbox.send(Input::Opened(handle)).await.is_err() {
@@ -62,7 +62,7 @@ impl Context {
         }
         let verifier = aws_lc::Provider::new();
         let mut receiver = Checker::new(ClientDesk { number, context: &self }, &verifier);
-        let run = ws::run(socket, queue, stop, &mut receiver, &self.limits, &self.counters);
+        let run = ws::run(socket, queue, stop, &mut receiver, &self.dialler.limits, &self.counters);
         let Some(ended) = self.token.run_until_cancelled(run).await else { return };
         debug!(%ended, "link ended");
         self.tell(number, Event::LinkClosed { why: ended.to_string().into() }).await;

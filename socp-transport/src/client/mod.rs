@@ -21,10 +21,12 @@ use tracing::{debug, error};
 
 pub use config::ClientConfig;
 
+use crate::Scheme;
 use crate::driver::{Clock, Failure, MAX_UNSIGNED, OwnWork, Signing};
 use crate::pool::Pool;
+use crate::scheme::PlainRefused;
 use crate::store::{Store, StoreError, StoreWriter};
-use crate::ws::LinkCounters;
+use crate::ws::{Dialler, LinkCounters};
 use driver::{Driver, INBOX, Input, MAX_WORK, NOTICES};
 use link::Context;
 
@@ -34,6 +36,9 @@ pub const MAX_REFERENCE: u64 = 1 << 63;
 /// Why a client did not start. That the server cannot be reached is no reason: the client keeps trying.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The link would be plain and leave this machine, which nobody has allowed.
+    #[error(transparent)]
+    Plain(#[from] PlainRefused),
     /// The stored state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,8 +85,24 @@ impl Client {
     /// # Errors
     /// If the state cannot be read or the system is out of something.
     pub async fn start(config: ClientConfig) -> Result<(Self, Notices), StartError> {
-        let ClientConfig { address, key, user_id, meta, program, store, pool, limits, timing, mut link } =
-            config;
+        let ClientConfig {
+            address,
+            scheme,
+            roots,
+            allow_plain,
+            key,
+            user_id,
+            meta,
+            program,
+            store,
+            pool,
+            limits,
+            timing,
+            mut link,
+        } = config;
+        if scheme == Scheme::Ws {
+            PlainRefused::unless(allow_plain, address.host(), &address)?;
+        }
         let system = |what| move |source| StartError::System { what, source };
         let (store, snapshot) = load(store).await?;
         let store = StoreWriter::start(store).map_err(system("starting the store's thread"))?;
@@ -95,6 +116,7 @@ impl Client {
         let public = key.public_key().clone();
         let user_id = user_id.unwrap_or_else(|| Id::derived_from(&public).into());
         link.frame_in_bytes = limits.frame_in_bytes;
+        let said = BTreeMap::from([(address.clone(), scheme)]);
         let defaults = machine::Config::new(user_id.clone(), public, address, seed);
         let program = program.unwrap_or_else(|| defaults.program.clone());
         let config = machine::Config { meta, program, limits, timing, ..defaults };
@@ -106,7 +128,7 @@ impl Client {
         let clock = Clock::start();
         let context = Context {
             inbox: inbox.clone(),
-            limits: Arc::new(link),
+            dialler: Arc::new(Dialler { limits: Arc::new(link), roots, allow_plain, said }),
             counters: Arc::new(LinkCounters::default()),
             congested: is_congested.clone(),
             closing: token.child_token(),

@@ -1,5 +1,6 @@
 //! How a server is set up.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,23 +9,33 @@ use socp_core::crypto::{Signer, Verifier, aws_lc};
 use socp_core::server::{DialPolicy, Introducer, JoinPolicy, Limits, Record, Timing};
 use socp_core::wire::{HostPort, ServerId};
 
-use crate::LinkLimits;
 use crate::pool::Pool;
 use crate::store::{MemoryStore, Store};
+use crate::tls::{Roots, ServerTls};
+use crate::{LinkLimits, Scheme};
 
-/// Where to listen: a host, and a port that may be 0 (the system picks one).
+/// Where to listen: a host, and a port that may be 0 (the system picks one). In front of it `ws://` or
+/// `wss://`; with neither, it is TLS if there is a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
+    scheme: Option<Scheme>,
     host: Box<str>,
     port: u16,
 }
 
 /// The text is not `host:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected host:port, for example 127.0.0.1:8765 or [::]:8765")]
+#[error(
+    "expected host:port, for example 127.0.0.1:8765 or [::]:8765, with ws:// or wss:// in front or without"
+)]
 pub struct ListenAddressError;
 
 impl ListenAddress {
+    /// The scheme, if it was said.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme
+    }
+
     /// The host, without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -40,17 +51,24 @@ impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<Self, ListenAddressError> {
+        let (scheme, text) = Scheme::split(text);
         let (host, port) = text.rsplit_once(':').ok_or(ListenAddressError)?;
+        if host.contains('/') {
+            return Err(ListenAddressError);
+        }
         // Port 1 stands in for 0, which an address of somebody else never has.
         let checked = HostPort::from_str(&format!("{host}:1")).map_err(|_| ListenAddressError)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|_| digits).ok_or(ListenAddressError)?;
-        Ok(Self { host: checked.host().into(), port })
+        Ok(Self { scheme, host: checked.host().into(), port })
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.scheme {
+            write!(f, "{scheme}://")?;
+        }
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
@@ -62,8 +80,15 @@ impl fmt::Display for ListenAddress {
 /// Everything that makes a server what it is; [`ServerConfig::new`] has defaults for all but the
 /// address and the key.
 pub struct ServerConfig {
-    /// Where to listen.
-    pub listen: ListenAddress,
+    /// Where to listen: one address at least. Others are told of the first that is not every address of
+    /// this machine.
+    pub listen: Vec<ListenAddress>,
+    /// Our certificate, for listening over TLS.
+    pub tls: Option<ServerTls>,
+    /// Who vouches for the certificates of servers that we dial over TLS.
+    pub roots: Roots,
+    /// Whether plain links, listening and dialling, may leave this machine.
+    pub allow_plain: bool,
     /// Our key.
     pub signer: Arc<dyn Signer>,
     /// Checks signatures; AWS-LC unless replaced.
@@ -82,6 +107,10 @@ pub struct ServerConfig {
     pub reachable_at: Option<HostPort>,
     /// Trusted introducers, tried in order (§8.1).
     pub bootstrap: Vec<Introducer>,
+    /// How addresses are dialled, where somebody said it; the standard's do not. Of the others, those in
+    /// `bootstrap` are plain, and those learnt from peers are tried plainly if plain links may go there, else
+    /// over TLS. A plain dial that was not asked for by name is repeated over TLS if the peer wants that.
+    pub dial_as: BTreeMap<HostPort, Scheme>,
     /// Refuse ids that are not UUID v4.
     pub strict_ids: bool,
     /// Refuse logins without LOGIN_PROOF.
@@ -106,7 +135,10 @@ impl ServerConfig {
     /// A configuration with defaults for everything but the address and the key.
     pub fn new(listen: ListenAddress, signer: Arc<dyn Signer>) -> Self {
         Self {
-            listen,
+            listen: vec![listen],
+            tls: None,
+            roots: Roots::default(),
+            allow_plain: false,
             signer,
             verifier: Arc::new(aws_lc::Provider::new()),
             store: Box::new(MemoryStore::default()),
@@ -115,6 +147,7 @@ impl ServerConfig {
             advertise: None,
             reachable_at: None,
             bootstrap: Vec::new(),
+            dial_as: BTreeMap::new(),
             strict_ids: false,
             require_proof: false,
             join: JoinPolicy::default(),
@@ -151,7 +184,27 @@ mod tests {
             let address: ListenAddress = text.parse().unwrap();
             assert_eq!((address.host(), address.port(), &*address.to_string()), (host, port, text));
         }
-        for text in ["", ":1", "::1:1", "host", "host:", "host:+1", "host:65536", "a b:1"] {
+        for (text, scheme) in
+            [("a:1", None), ("ws://a:1", Some(Scheme::Ws)), ("wss://[::1]:0", Some(Scheme::Wss))]
+        {
+            let address: ListenAddress = text.parse().unwrap();
+            assert_eq!((address.scheme(), &*address.to_string()), (scheme, text));
+        }
+        for text in [
+            "",
+            "ws://",
+            "wss://a",
+            "http://a:1",
+            "ws://ws://a:1",
+            "ws://a:1/",
+            ":1",
+            "::1:1",
+            "host",
+            "host:",
+            "host:+1",
+            "host:65536",
+            "a b:1",
+        ] {
             assert_eq!(text.parse::<ListenAddress>(), Err(ListenAddressError), "{text}");
         }
     }

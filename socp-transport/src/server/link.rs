@@ -1,5 +1,6 @@
 //! The task of one link, and what it shares with the hub.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -11,20 +12,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::hub::{INBOX, Input};
 use super::stats::Counters;
-use crate::LinkLimits;
 use crate::driver::{Checker, Clock, Desk, MAX_UNSIGNED, OwnWork};
-use crate::ws::{self, Outbox, Socket, Stop};
+use crate::ws::{self, Dialler, Outbox, Socket, Stop};
 
 /// What every task of a server needs.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) inbox: mpsc::Sender<Input>,
     pub(super) verifier: Arc<dyn Verifier>,
-    pub(super) limits: Arc<LinkLimits>,
+    pub(super) dialler: Arc<Dialler>,
+    /// The operator's addresses.
+    pub(super) listed: Arc<BTreeSet<HostPort>>,
     pub(super) counters: Arc<Counters>,
     pub(super) next_link: Arc<AtomicU64>,
     pub(super) clock: Clock,
@@ -61,7 +63,7 @@ impl Context {
     /// Runs a link until it ends.
     pub(super) async fn serve(self, socket: Socket, origin: LinkOrigin) {
         let link = LinkId(self.next_link.fetch_add(1, Relaxed));
-        let (outbox, queue) = ws::outbox(&self.limits);
+        let (outbox, queue) = ws::outbox(&self.dialler.limits);
         let (stop, pause) = (Stop::default(), Arc::default());
         let handle = LinkHandle { outbox, stop: stop.clone(), pause: Arc::clone(&pause) };
         debug!(link = link.0, ?origin, "link open");
@@ -69,7 +71,7 @@ impl Context {
             return;
         }
         let mut receiver = Checker::new(HubDesk { link, pause, context: &self }, &*self.verifier);
-        let run = ws::run(socket, queue, stop, &mut receiver, &self.limits, &self.counters.links);
+        let run = ws::run(socket, queue, stop, &mut receiver, &self.dialler.limits, &self.counters.links);
         let Some(ended) = self.token.run_until_cancelled(run).await else { return };
         debug!(link = link.0, %ended, "link ended");
         self.tell(Event::LinkClosed { link, why: ended.to_string().into() }).await;
@@ -77,13 +79,18 @@ impl Context {
 
     /// Opens a link and runs it, or tells the hub why there is none.
     pub(super) async fn dial(self, address: HostPort) {
-        let Some(opened) = self.closing.run_until_cancelled(ws::connect(&address, &self.limits)).await else {
+        let Some(opened) = self.closing.run_until_cancelled(self.dialler.connect(&address)).await else {
             return;
         };
         match opened {
             Ok(socket) => self.serve(socket, LinkOrigin::Dialled(address)).await,
             Err(error) => {
-                debug!(%address, %error, "dial failed");
+                // Where peers sent us, the operator can do nothing.
+                if error.needs_the_operator() && self.listed.contains(&address) {
+                    warn!(%address, %error, "a listed server cannot be dialled");
+                } else {
+                    debug!(%address, %error, "dial failed");
+                }
                 self.tell(Event::DialFailed { address, why: error.to_string().into() }).await;
             }
         }

@@ -14,7 +14,7 @@ mod listen;
 mod reports;
 mod stats;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -23,21 +23,25 @@ use std::sync::atomic::AtomicU64;
 
 use socp_core::server::{self as machine, Report, Snapshot};
 use socp_core::wire::{HostPort, Id, ServerId, UserId};
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 pub use config::{ListenAddress, ListenAddressError, ServerConfig};
+pub use listen::BoundAddress;
 pub use reports::Reports;
 pub use stats::Stats;
 
+use crate::Scheme;
 use crate::driver::{Clock, Failure, MAX_UNSIGNED, OwnWork, Signing};
 use crate::pool::Pool;
+use crate::scheme::PlainRefused;
 use crate::store::{StoreError, StoreWriter};
+use crate::ws::Dialler;
 use hub::{Hub, INBOX, Input, Question};
 use link::Context;
+use listen::Listener;
 use reports::Reporter;
 use stats::Counters;
 
@@ -52,6 +56,21 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is no address to listen on.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// A port is to speak TLS, and there is no certificate.
+    #[error("cannot listen on {address}: wss:// needs a certificate and its key")]
+    NoCertificate {
+        /// As configured.
+        address: ListenAddress,
+    },
+    /// A plain port beyond this machine, which nobody has allowed.
+    #[error("cannot listen: {0}")]
+    PlainListener(PlainRefused),
+    /// A listed server would be dialled plainly beyond this machine, which nobody has allowed.
+    #[error("cannot dial: {0}")]
+    PlainDial(PlainRefused),
     /// The stored state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,7 +86,7 @@ pub enum StartError {
 
 /// A running server. Dropping it ends it at once; [`Server::shutdown`] says goodbye first.
 pub struct Server {
-    address: SocketAddr,
+    addresses: Vec<BoundAddress>,
     id: watch::Receiver<ServerId>,
     inbox: mpsc::Sender<Input>,
     reports: broadcast::WeakSender<Report>,
@@ -85,6 +104,9 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let ServerConfig {
             listen,
+            tls,
+            roots,
+            allow_plain,
             signer,
             verifier,
             store,
@@ -93,6 +115,7 @@ impl Server {
             advertise,
             reachable_at,
             bootstrap,
+            dial_as,
             strict_ids,
             require_proof,
             join,
@@ -104,10 +127,24 @@ impl Server {
             max_handshakes,
         } = config;
         let system = |what| move |source| StartError::System { what, source };
-        let bound = TcpListener::bind((listen.host(), listen.port())).await;
-        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) =
-            bound.map_err(|source| StartError::Bind { address: listen.clone(), source })?;
+        let key = signer.public_key().clone();
+        let listed: BTreeSet<HostPort> = bootstrap
+            .iter()
+            .filter(|introducer| introducer.key != key)
+            .map(|introducer| introducer.address.clone())
+            .collect();
+        for address in listed.iter().filter(|address| dial_as.get(address) != Some(&Scheme::Wss)) {
+            PlainRefused::unless(allow_plain, address.host(), address).map_err(StartError::PlainDial)?;
+        }
+        if listen.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        for listen in &listen {
+            let (listener, address) = Listener::bind(listen, tls.as_ref(), allow_plain).await?;
+            listeners.push(listener);
+            addresses.push(address);
+        }
         let (store, snapshot) = load(store).await?;
         let store = StoreWriter::start(store).map_err(system("starting the store's thread"))?;
         let pool = match pool {
@@ -117,7 +154,6 @@ impl Server {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| system("randomness")(error.into()))?;
 
-        let key = signer.public_key().clone();
         links.frame_in_bytes = limits.frame_in_bytes;
         let config = machine::Config {
             server_id: server_id.unwrap_or_else(|| Id::derived_from(&key).into()),
@@ -125,7 +161,7 @@ impl Server {
             address_is_binding: advertise.is_some(),
             address: advertise
                 .or(reachable_at)
-                .or_else(|| reachable(&listen, address, !bootstrap.is_empty())),
+                .or_else(|| reachable(&listen, &addresses, !bootstrap.is_empty())),
             bootstrap,
             strict_ids,
             require_proof,
@@ -144,7 +180,8 @@ impl Server {
         let context = Context {
             inbox: inbox.clone(),
             verifier,
-            limits: Arc::new(links),
+            dialler: Arc::new(Dialler { limits: Arc::new(links), roots, allow_plain, said: dial_as }),
+            listed: Arc::new(listed),
             counters: counters.clone(),
             next_link: Arc::new(AtomicU64::new(1)),
             clock: Clock::start(),
@@ -157,7 +194,9 @@ impl Server {
         let (id, own_id) = watch::channel(machine.id().clone());
         let reporter = Reporter::new(counters.clone());
         let reports = reporter.sender().downgrade();
-        info!(%address, id = ?machine.id(), "listening");
+        for address in &addresses {
+            info!(%address, id = ?machine.id(), "listening");
+        }
         let hub = Hub {
             machine,
             links: BTreeMap::new(),
@@ -171,9 +210,9 @@ impl Server {
         };
         let (ended, outcome) = watch::channel(None);
         tokio::spawn(supervise(hub, inputs, store, shutdown.clone(), token.clone(), ended));
-        tokio::spawn(listen::listen(listener, context, max_handshakes, max_links));
+        tokio::spawn(listen::listen(listeners, context, max_handshakes, max_links));
         Ok(Self {
-            address,
+            addresses,
             id: own_id,
             inbox,
             reports,
@@ -184,9 +223,14 @@ impl Server {
         })
     }
 
-    /// The address that it listens on, with the port that the system picked if it was to.
+    /// The first address that it listens on, with the port that the system picked if it was to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0].address
+    }
+
+    /// All addresses that it listens on, as configured.
+    pub fn addresses(&self) -> &[BoundAddress] {
+        &self.addresses
     }
 
     /// Our id at the moment: an introducer may assign another one (§8.1).
@@ -246,7 +290,7 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .field("id", &self.id())
             .finish_non_exhaustive()
     }
@@ -261,15 +305,14 @@ async fn load(mut store: Store) -> Result<(Store, Snapshot), StartError> {
     Ok(loading.await.map_err(lost)??)
 }
 
-/// Where others can dial us, if nobody told: the host as configured, with the actual port.
-fn reachable(listen: &ListenAddress, bound: SocketAddr, joins: bool) -> Option<HostPort> {
-    if bound.ip().is_unspecified() {
-        if joins {
-            warn!(%bound, "listening on every address without an advertised one: other servers will not be joined");
-        }
-        return None;
+/// Where others can dial us, if nobody told: the first host that is not every address, with the actual port.
+fn reachable(listen: &[ListenAddress], bound: &[BoundAddress], joins: bool) -> Option<HostPort> {
+    let mut ports = listen.iter().zip(bound).filter(|(_, bound)| !bound.address.ip().is_unspecified());
+    let reachable = ports.find_map(|(listen, bound)| HostPort::new(listen.host(), bound.address.port()).ok());
+    if reachable.is_none() && joins {
+        warn!("listening on every address without an advertised one: other servers will not be joined");
     }
-    HostPort::new(listen.host(), bound.port()).ok()
+    reachable
 }
 
 /// Runs the hub and ends everything with it, however it ends.

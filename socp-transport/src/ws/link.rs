@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use socp_core::close_code;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
@@ -20,14 +19,15 @@ use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::{Entry, Item, OutboxReader};
+use super::stream::half_close;
 use super::{LinkLimits, Socket};
 
 /// Longer texts are written in WebSocket fragments of this size: tungstenite keeps a write buffer as
 /// long as the longest frame that a link ever saw, and a directory page is half a megabyte.
 pub(super) const FRAGMENT: usize = 16 * 1024;
 
-/// After a close that the peer did not expect, so much of what it still sends is read and thrown away;
-/// closing at once would reset the connection, and our close frame with it (decisions §1).
+/// After a close that the peer did not expect, so much of what it still sends is read and thrown away
+/// (decisions §1).
 const DISCARD_BYTES: usize = 8 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
@@ -335,7 +335,7 @@ async fn goodbye(mut socket: Socket, ended: &Ended, limits: &LinkLimits) {
         }
         Ended::Violation { code, why } => {
             if matches!(timeout_at(deadline, send_close(&mut socket, *code, why)).await, Ok(Ok(()))) {
-                let _ = timeout(DISCARD_TIME, half_close(socket)).await;
+                let _ = timeout(DISCARD_TIME, half_close(socket.into_inner(), DISCARD_BYTES)).await;
             }
         }
         Ended::ByPeer { .. } | Ended::Lost { .. } | Ended::Stalled | Ended::Abandoned => {}
@@ -347,18 +347,4 @@ async fn send_close(socket: &mut Socket, code: u16, reason: &str) -> Result<(), 
     let reason = &reason[..reason.floor_char_boundary(123)];
     let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from(reason) };
     socket.send(Message::Close(Some(frame))).await
-}
-
-async fn half_close(socket: Socket) -> std::io::Result<()> {
-    let mut stream = socket.into_inner();
-    stream.shutdown().await?;
-    let mut bin = vec![0; 16 * 1024];
-    let mut left = DISCARD_BYTES;
-    while left > 0 {
-        match stream.read(&mut bin).await? {
-            0 => break,
-            read => left = left.saturating_sub(read),
-        }
-    }
-    Ok(())
 }

@@ -1,28 +1,29 @@
 //! WebSocket links, used by the server and the client alike: opening them, their queue of outgoing
 //! frames, and the loop that reads and writes one until it ends.
 //!
-//! tungstenite speaks the protocol; what it leaves to its caller is done here: the `Origin` check, close
+//! tungstenite speaks the protocol, rustls carries it where it is to be private; what it leaves to its caller is done here: the `Origin` check, close
 //! codes, bounded buffers, batched writes, a watch on peers that do not read, and a goodbye that
 //! arrives.
 
 mod link;
 mod open;
 mod outbox;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 
 pub(crate) use link::{Incoming, LinkCounters, Receive, Stop, run};
-pub(crate) use open::{accept, connect};
+pub(crate) use open::{Dialler, accept};
 pub(crate) use outbox::{Entry, Failed, Gate, Item, Outbox, PendingText, outbox};
+pub(crate) use stream::Stream;
 
 /// An open link.
-pub(crate) type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<Stream>;
 
 /// Bounds and timeouts of every link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,8 @@ pub struct LinkLimits {
     pub write_stall: Duration,
     /// How long the peer may take to answer our close frame.
     pub close_wait: Duration,
-    /// TCP connect and handshake of a link that we open, and the handshake of one that we accept.
+    /// TCP connect and all handshakes, TLS and WebSocket, of a link that we open, and all handshakes of one that
+    /// we accept.
     pub open_timeout: Duration,
 }
 

@@ -1,17 +1,24 @@
-//! Opening links: dialling, and the server's half of the handshake.
+//! Opening links: dialling, and the server's half of the handshakes.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use socp_core::wire::HostPort;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, StatusCode, Uri, header};
+use tokio_tungstenite::tungstenite::http::{self, HeaderMap, StatusCode, Uri, header};
 use tokio_tungstenite::tungstenite::{self, protocol::WebSocketConfig};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
-use super::{LinkLimits, Socket};
+use super::stream::half_close;
+use super::{LinkLimits, Socket, Stream};
+use crate::scheme::{PlainRefused, Scheme};
+use crate::tls::{self, Roots, ServerTls};
 
 /// Read at once from a socket. The default of 128 KiB is kept per idle link and costs CPU (`limits.md`).
 const READ_BUFFER: usize = 4 * 1024;
@@ -22,6 +29,22 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// A backstop: the writer waits for a blocked socket before it adds the next fragment.
 const MAX_WRITE_BUFFER: usize = 256 * 1024;
 
+/// Of what somebody sends to a port that speaks something else, so much is read before the connection is
+/// closed.
+const DISCARD_BYTES: usize = 16 * 1024;
+
+/// The first byte of a TLS handshake; no HTTP request starts with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a plain client at a TLS port is told (RFC 2817 §4.2), whatever program it is.
+const WANTS_TLS: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2, HTTP/1.1\r\nConnection: Upgrade, close\r\n\
+    Content-Type: text/plain\r\n\r\nThis port speaks TLS: use wss://.\n";
+
+/// What a TLS client at a plain port is told. It is no TLS record: every client then says that the other
+/// side does not speak TLS.
+const IS_PLAIN: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n\
+    This port speaks no TLS: use ws://.\n";
+
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -31,36 +54,160 @@ pub(crate) enum OpenError {
     /// The other side does not speak WebSocket, or refused.
     #[error("WebSocket handshake: {0}")]
     Handshake(#[source] Box<tungstenite::Error>),
+    /// The TLS handshake failed, in words that say what to do.
+    #[error("{0}")]
+    Tls(Box<str>),
+    /// We dialled plainly; what answers there speaks TLS.
+    #[error("the server speaks TLS there: it is to be dialled as wss://")]
+    WantsTls,
+    /// We dialled over TLS; what answers there does not speak it.
+    #[error("what answers there speaks no TLS; if it is meant to be plain, dial it as ws://")]
+    IsPlain,
+    /// Somebody dialled us, plainly at a TLS port or over TLS at a plain one, and was told.
+    #[error("the peer {0}")]
+    WrongPort(&'static str),
+    /// A plain link beyond this machine.
+    #[error(transparent)]
+    Plain(#[from] PlainRefused),
     /// It took too long.
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(std::time::Duration),
 }
 
-/// Opens a link to `ws://host:port/`.
+impl OpenError {
+    /// Whether an operator has to do something before this link can come up.
+    pub(crate) fn needs_the_operator(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::WantsTls | Self::IsPlain | Self::Plain(_) => true,
+            Self::Io(_) | Self::Handshake(_) | Self::WrongPort(_) | Self::TimedOut(_) => false,
+        }
+    }
+
+    /// Whether what answered a plain dial may speak TLS: ours say so, others answer with what is no HTTP.
+    fn hints_at_tls(&self) -> bool {
+        match self {
+            Self::WantsTls => true,
+            Self::Handshake(error) => {
+                matches!(&**error, tungstenite::Error::Protocol(ProtocolError::HttparseError(_)))
+            }
+            Self::Io(_)
+            | Self::Tls(_)
+            | Self::IsPlain
+            | Self::WrongPort(_)
+            | Self::Plain(_)
+            | Self::TimedOut(_) => false,
+        }
+    }
+}
+
+/// Opens links to servers.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    pub(crate) limits: Arc<LinkLimits>,
+    /// Who vouches for servers' certificates.
+    pub(crate) roots: Roots,
+    /// Whether plain links may leave this machine.
+    pub(crate) allow_plain: bool,
+    /// Addresses of which somebody said how they are dialled.
+    pub(crate) said: BTreeMap<HostPort, Scheme>,
+}
+
+impl Dialler {
+    /// Opens a link to `/` at an address. One of which nobody said how it is dialled, as the standard's
+    /// frames carry no scheme, is dialled plainly where plain links are allowed, and again over TLS if what answers
+    /// wants that; elsewhere over TLS. Never the other way round: nobody on the way can talk us out of TLS.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or not in time.
+    pub(crate) async fn connect(&self, address: &HostPort) -> Result<Socket, OpenError> {
+        let plain_is_fine = PlainRefused::unless(self.allow_plain, address.host(), address);
+        let open = async {
+            match (self.said.get(address), plain_is_fine) {
+                (Some(Scheme::Wss), _) | (None, Err(_)) => self.over_tls(address).await,
+                (Some(Scheme::Ws), refused) => {
+                    refused?;
+                    self.plainly(address).await
+                }
+                (None, Ok(())) => match self.plainly(address).await {
+                    Err(error) if error.hints_at_tls() => self.over_tls(address).await,
+                    opened => opened,
+                },
+            }
+        };
+        let limit = self.limits.open_timeout;
+        timeout(limit, open).await.unwrap_or(Err(OpenError::TimedOut(limit)))
+    }
+
+    async fn plainly(&self, address: &HostPort) -> Result<Socket, OpenError> {
+        let stream = Stream::Plain(tcp(address).await?);
+        self.greet(Scheme::Ws, address, stream).await
+    }
+
+    async fn over_tls(&self, address: &HostPort) -> Result<Socket, OpenError> {
+        let name = tls::server_name(address.host())
+            .ok_or_else(|| OpenError::Tls("no certificate can be for this host's name".into()))?;
+        let connector = self.roots.connector().await;
+        let stream = tcp(address).await?;
+        let stream =
+            connector.connect(name, stream).await.map_err(|error| match tls::handshake_failure(&error) {
+                Some(why) => OpenError::Tls(why.into()),
+                None => OpenError::IsPlain,
+            })?;
+        self.greet(Scheme::Wss, address, Stream::Tls(Box::new(stream.into()))).await
+    }
+
+    async fn greet(&self, scheme: Scheme, address: &HostPort, stream: Stream) -> Result<Socket, OpenError> {
+        let request = format!("{scheme}://{address}/").into_client_request().map_err(handshake)?;
+        let opened = client_async_with_config(request, stream, Some(config(&self.limits))).await;
+        opened.map(|(socket, _response)| socket).map_err(handshake)
+    }
+}
+
+async fn tcp(address: &HostPort) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((address.host(), address.port())).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Answers the handshakes of somebody who dialled us, TLS first if this is a port for it. Any path is fine.
 ///
 /// # Errors
-/// If it cannot be opened, or not in time.
-pub(crate) async fn connect(address: &HostPort, limits: &LinkLimits) -> Result<Socket, OpenError> {
+/// If a handshake fails, is not the port's, comes from a web page of another host, or takes too long.
+pub(crate) async fn accept(
+    stream: TcpStream,
+    tls: Option<&ServerTls>,
+    limits: &LinkLimits,
+) -> Result<Socket, OpenError> {
     let open = async {
-        let request = format!("ws://{address}/").into_client_request().map_err(handshake)?;
-        let stream = TcpStream::connect((address.host(), address.port())).await?;
         stream.set_nodelay(true)?;
-        let opened = client_async_with_config(request, stream, Some(config(limits))).await;
-        opened.map(|(socket, _response)| socket).map_err(handshake)
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        let stream = match (tls, first == [TLS_HANDSHAKE]) {
+            (None, false) => Stream::Plain(stream),
+            (Some(tls), true) => {
+                let accepted = tls.acceptor().accept(stream).await;
+                let accepted =
+                    accepted.map_err(|error| OpenError::Tls(format!("TLS handshake: {error}").into()))?;
+                Stream::Tls(Box::new(accepted.into()))
+            }
+            (Some(_), false) => {
+                return Err(turn_away(stream, WANTS_TLS, "dialled plainly at a TLS port").await);
+            }
+            (None, true) => return Err(turn_away(stream, IS_PLAIN, "dialled over TLS at a plain port").await),
+        };
+        accept_hdr_async_with_config(stream, check_origin, Some(config(limits))).await.map_err(handshake)
     };
     timeout(limits.open_timeout, open).await.unwrap_or(Err(OpenError::TimedOut(limits.open_timeout)))
 }
 
-/// Answers the handshake of somebody who dialled us. Any path is fine.
-///
-/// # Errors
-/// If the handshake fails, comes from a web page of another host, or takes too long.
-pub(crate) async fn accept(stream: TcpStream, limits: &LinkLimits) -> Result<Socket, OpenError> {
-    let open = async {
-        stream.set_nodelay(true)?;
-        accept_hdr_async_with_config(stream, check_origin, Some(config(limits))).await.map_err(handshake)
+async fn turn_away(mut stream: TcpStream, answer: &str, why: &'static str) -> OpenError {
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        half_close(stream, DISCARD_BYTES).await
     };
-    timeout(limits.open_timeout, open).await.unwrap_or(Err(OpenError::TimedOut(limits.open_timeout)))
+    // That the peer does not want to know is its own business.
+    let _ = told.await;
+    OpenError::WrongPort(why)
 }
 
 fn config(limits: &LinkLimits) -> WebSocketConfig {
@@ -75,8 +222,16 @@ fn config(limits: &LinkLimits) -> WebSocketConfig {
 fn handshake(error: tungstenite::Error) -> OpenError {
     match error {
         tungstenite::Error::Io(error) => OpenError::Io(error),
+        tungstenite::Error::Http(response) if wants_tls(&response) => OpenError::WantsTls,
         error => OpenError::Handshake(Box::new(error)),
     }
+}
+
+/// Whether a refusal is [`WANTS_TLS`], or another server's like it.
+fn wants_tls<T>(response: &http::Response<T>) -> bool {
+    let upgrade = response.headers().get(header::UPGRADE).and_then(|upgrade| upgrade.to_str().ok());
+    response.status() == StatusCode::UPGRADE_REQUIRED
+        && upgrade.is_some_and(|upgrade| upgrade.starts_with("TLS/"))
 }
 
 /// Browsers let any page open a WebSocket anywhere and tell us whose page it is: only our own host's may.

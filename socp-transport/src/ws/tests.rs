@@ -1,6 +1,8 @@
 //! Links against raw peers on loopback.
 
+use std::collections::BTreeMap;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
@@ -14,6 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::link::Ended;
 use super::open::OpenError;
 use super::*;
+use crate::tls::Roots;
 
 /// A receiver that hands on what it gets.
 struct Forward(mpsc::Sender<Incoming>);
@@ -42,14 +45,17 @@ async fn link(limits: LinkLimits) -> (Link, TcpStream) {
     let ended = tokio::spawn({
         let stop = stop.clone();
         async move {
-            let socket = accept(stream, &limits).await.unwrap();
+            let socket = accept(stream, None, &limits).await.unwrap();
             run(socket, reader, stop, &mut Forward(sender), &limits, &LinkCounters::default()).await
         }
     });
     (Link { outbox, stop, incoming, ended }, peer)
 }
 
-async fn dialled(limits: LinkLimits) -> (Link, Socket) {
+/// A raw peer's end.
+type PeerSocket = WebSocketStream<TcpStream>;
+
+async fn dialled(limits: LinkLimits) -> (Link, PeerSocket) {
     let (link, peer) = link(limits).await;
     let (socket, _) = tokio_tungstenite::client_async("ws://127.0.0.1/any/path", peer).await.unwrap();
     (link, socket)
@@ -64,7 +70,7 @@ fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-async fn close_code(socket: &mut Socket) -> Option<u16> {
+async fn close_code(socket: &mut PeerSocket) -> Option<u16> {
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Close(frame) = message {
             return frame.map(|frame| frame.code.into());
@@ -201,7 +207,7 @@ async fn a_handshake_that_never_comes_is_given_up_and_a_foreign_page_refused() {
     let limits = LinkLimits { open_timeout: Duration::from_millis(50), ..LinkLimits::default() };
     let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    assert!(matches!(accept(stream, &limits).await, Err(OpenError::TimedOut(_))));
+    assert!(matches!(accept(stream, None, &limits).await, Err(OpenError::TimedOut(_))));
 
     let mut page = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
@@ -209,7 +215,8 @@ async fn a_handshake_that_never_comes_is_given_up_and_a_foreign_page_refused() {
         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
         Origin: https://evil.example\r\n\r\n";
     page.write_all(request.as_bytes()).await.unwrap();
-    assert!(matches!(accept(stream, &LinkLimits::default()).await, Err(OpenError::Handshake(_))));
+    let refused = accept(stream, None, &LinkLimits::default()).await;
+    assert!(matches!(refused, Err(OpenError::Handshake(_))));
     let mut answer = String::new();
     page.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
@@ -218,9 +225,15 @@ async fn a_handshake_that_never_comes_is_given_up_and_a_foreign_page_refused() {
 #[tokio::test]
 async fn connecting_says_why_it_failed() {
     let limits = LinkLimits { open_timeout: Duration::from_millis(50), ..LinkLimits::default() };
+    let dialler = Dialler {
+        limits: Arc::new(limits),
+        roots: Roots::default(),
+        allow_plain: false,
+        said: BTreeMap::new(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-    assert!(matches!(connect(&address, &limits).await, Err(OpenError::TimedOut(_))));
+    assert!(matches!(dialler.connect(&address).await, Err(OpenError::TimedOut(_))));
     drop(listener);
-    assert!(matches!(connect(&address, &limits).await, Err(OpenError::Io(_))));
+    assert!(matches!(dialler.connect(&address).await, Err(OpenError::Io(_))));
 }

@@ -1,6 +1,8 @@
 //! Servers on loopback, and raw peers that do as they like.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests, and every file uses its part")]
 
+pub(crate) mod authority;
+
 use std::sync::Arc;
 use std::time::Duration;
 
