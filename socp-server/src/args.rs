@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use socp_core::server::Introducer;
 use socp_core::wire::{HostPort, ServerId};
 use socp_transport::server::ListenAddress;
 
 use crate::logging::LogLevel;
-use crate::parsed;
+use crate::parsed::IntroducerText;
 
 /// A server of the SOCP v1.3 chat mesh.
 #[derive(Debug, Parser)]
@@ -29,6 +28,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show who this server is, and make its identity if it has none
     Identity(IdentityArgs),
+    /// Check a configuration file, or print one to start from
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Three servers, alice and bob in one process, playing the mesh scenario
     Demo(DemoArgs),
 }
@@ -36,21 +38,38 @@ pub(crate) enum Command {
 /// Of `run`. What is left out comes from the configuration file, or has a default.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
-    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8765]
+    /// Where to listen, with ws:// or wss:// in front or without: then it is TLS if there is a certificate.
+    /// Port 0 picks a free one; may be given several times [default: 127.0.0.1:8765]
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<ListenAddress>,
+    pub(crate) listen: Vec<ListenAddress>,
     /// Where identity and state are kept [default: $XDG_DATA_HOME/socp/server]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A TOML file with the same settings; the command line beats it
+    /// A TOML file with these settings and every limit (`socp-server config default`); the command line beats
+    /// it [default: $XDG_CONFIG_HOME/socp/server.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The list of trusted introducers, one file for all servers of a mesh
     #[arg(long, value_name = "FILE.yaml")]
     pub(crate) bootstrap: Option<PathBuf>,
-    /// A trusted introducer, like an entry of the list; may be given several times
-    #[arg(long = "introducer", value_name = "HOST:PORT#PUBKEY", value_parser = parsed::introducer)]
-    pub(crate) introducers: Vec<Introducer>,
+    /// A trusted introducer, like an entry of the list, with wss:// in front for TLS; may be given several
+    /// times
+    #[arg(long = "introducer", value_name = "HOST:PORT#PUBKEY")]
+    pub(crate) introducers: Vec<IntroducerText>,
+    /// Let plain ws:// links, listening and dialling, leave this machine: everybody on the way then sees who
+    /// writes to whom, and when
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+    /// The certificate for TLS and those between it and one that clients trust, its own first (PEM)
+    #[arg(long, value_name = "CHAIN.pem")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key (PEM, without a password)
+    #[arg(long, value_name = "KEY.pem")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Trust the authorities in this PEM file, besides the system's, for the certificates of other servers;
+    /// may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
     /// The address that others are to dial, if it is not the one to listen on. Binding: users and servers
     /// that dial another one are turned away
     #[arg(long, value_name = "HOST:PORT")]
@@ -77,6 +96,24 @@ pub(crate) struct IdentityArgs {
     pub(crate) json: bool,
 }
 
+/// What to do about configuration files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Tell what is wrong with a file, the bootstrap list, certificates and keys that it names, and what to do.
+    /// Status 1 says that a server would not start with it
+    Check(CheckArgs),
+    /// Print the whole file, commented, with every setting at its default
+    Default,
+}
+
+/// Of `config check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file [default: $XDG_CONFIG_HOME/socp/server.toml]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
 /// Of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -93,10 +130,10 @@ mod tests {
     fn run_is_what_happens_without_a_command() {
         let short = Cli::try_parse_from(["socp-server", "--listen", "[::1]:0"]).unwrap();
         assert!(short.command.is_none());
-        assert_eq!(short.run.listen.unwrap().to_string(), "[::1]:0");
+        assert_eq!(short.run.listen[0].to_string(), "[::1]:0");
         let long = Cli::try_parse_from(["socp-server", "run", "--listen", "[::1]:0"]).unwrap();
         let Some(Command::Run(args)) = long.command else { panic!("{long:?}") };
-        assert_eq!(args.listen.unwrap().to_string(), "[::1]:0");
+        assert_eq!(args.listen[0].to_string(), "[::1]:0");
         assert!(Cli::try_parse_from(["socp-server", "--listen", "[::1]:0", "demo"]).is_err());
     }
 }

@@ -1,21 +1,18 @@
 //! The list of trusted introducers (§8.1), in the standard's YAML. One file serves all servers of a mesh.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use socp_core::server::Introducer;
-use socp_core::wire::HostPort;
+use serde_saphyr::{Location, Spanned};
+use socp_core::wire::{HostPort, PublicKey};
+use socp_transport::{Scheme, ServerUrl};
 
-use crate::error::{Result, one_line};
+use crate::error::one_line;
+use crate::mistake::{Mistake, Place, Source};
 use crate::parsed::{Host, KeyText, Parsed, Port};
 
 /// So many introducers the standard asks for.
 pub(crate) const ENOUGH: usize = 3;
-
-/// Longest file that is read: room for a thousand entries.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Keys that are not the standard's are passed over: files of other servers have more to say.
 #[derive(Deserialize)]
@@ -25,30 +22,26 @@ struct List {
 
 #[derive(Deserialize)]
 struct Entry {
-    host: Parsed<Host>,
+    host: Spanned<Parsed<Host>>,
     port: Parsed<Port>,
     pubkey: Parsed<KeyText>,
+    /// Not in the standard, whose readers pass over it.
+    tls: Option<bool>,
+}
+
+/// A trusted introducer, from the list or from elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Trusted {
+    pub(crate) server: ServerUrl,
+    pub(crate) key: PublicKey,
+    /// Where it says so.
+    pub(crate) place: Option<Place>,
+    /// Whether that is an entry of the list.
+    pub(crate) is_listed: bool,
 }
 
 /// Reads the list.
-pub(crate) fn read(path: &Path) -> Result<Vec<Introducer>> {
-    let text = read_text(path)?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()).into())
-}
-
-/// Reads a file of settings.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let named = |error| format!("{}: cannot be read: {error}", path.display());
-    let mut text = String::new();
-    let file = File::open(path).map_err(named)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(named)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("{}: longer than {MAX_FILE_BYTES} bytes", path.display()).into());
-    }
-    Ok(text)
-}
-
-fn parse(text: &str) -> std::result::Result<Vec<Introducer>, String> {
+pub(crate) fn read(source: &Arc<Source>) -> Result<Vec<Trusted>, Mistake> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {
@@ -59,22 +52,35 @@ fn parse(text: &str) -> std::result::Result<Vec<Introducer>, String> {
             max_aliases: 0,
         },
     };
-    let list: List = serde_saphyr::from_str_with_options(text, options).map_err(|error| said(&error))?;
-    let introducer = |Entry { host, port, pubkey }| {
-        let address = HostPort::new(&host.0.0, port.0.0).map_err(|error| error.to_string())?;
-        Ok(Introducer { address, key: pubkey.0.0 })
+    let list = serde_saphyr::from_str_with_options(&source.text, options);
+    let list: List = list.map_err(|error| said(&error, source))?;
+    let trusted = |Entry { host, port, pubkey, tls }: Entry| {
+        let place = Some(place_of(&host.referenced, source));
+        let address = HostPort::new(&host.value.0.0, port.0.0);
+        let address = address.map_err(|error| Mistake::error(place.clone(), error))?;
+        let scheme = tls.map(|tls| if tls { Scheme::Wss } else { Scheme::Ws });
+        let server = ServerUrl { scheme, address };
+        Ok(Trusted { server, key: pubkey.0.0, place, is_listed: true })
     };
-    list.bootstrap_servers.into_iter().map(introducer).collect()
+    list.bootstrap_servers.into_iter().map(trusted).collect()
 }
 
-/// The error with its place in front.
-fn said(error: &serde_saphyr::Error) -> String {
+fn place_of(location: &Location, source: &Arc<Source>) -> Place {
+    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Place::word(source, number(location.line()), number(location.column()))
+}
+
+fn said(error: &serde_saphyr::Error, source: &Arc<Source>) -> Mistake {
     let text = one_line(&error.without_snippet().to_string());
-    let Some(place) = error.location() else { return format!("not a bootstrap list: {text}") };
-    let (line, column) = (place.line(), place.column());
-    let behind = format!(" at line {line}, column {column}");
+    let Some(location) = error.location() else {
+        return Mistake::error(None, format!("{}: not a bootstrap list: {text}", source.path.display()));
+    };
+    let behind = format!(" at line {}, column {}", location.line(), location.column());
     let what = text.strip_suffix(&behind).unwrap_or(&text);
-    format!("line {line}, column {column}: {what}")
+    Mistake::error(Some(place_of(&location, source)), what).help(
+        "an entry of `bootstrap_servers` has a host, a port, a pubkey (`socp-server identity` prints a server's) \
+         and, if it is dialled over TLS, `tls: true`",
+    )
 }
 
 #[cfg(test)]
@@ -82,6 +88,11 @@ mod tests {
     use crate::parsed::tests::key;
 
     use super::*;
+
+    fn parse(text: &str) -> Result<Vec<Trusted>, String> {
+        let source = Arc::new(Source { path: "mesh.yaml".into(), text: text.into() });
+        read(&source).map_err(|mistake| mistake.to_string())
+    }
 
     fn entry(host: &str, port: &str, key: &str) -> String {
         format!("  - host: {host}\n    port: {port}\n    pubkey: {key}\n")
@@ -103,10 +114,25 @@ mod tests {
             entry("\"::1\"", "1", &pem),
         ];
         let list = parse(&text.concat()).unwrap();
-        let addresses: Vec<_> = list.iter().map(|introducer| introducer.address.to_string()).collect();
+        let addresses: Vec<_> = list.iter().map(|introducer| introducer.server.to_string()).collect();
         assert_eq!(addresses, ["example.org:8765", "127.0.0.1:9001", "[::1]:1"]);
         assert!(list.iter().all(|introducer| introducer.key == key));
-        assert_eq!(parse("bootstrap_servers: []"), Ok(Vec::new()));
+        assert!(parse("bootstrap_servers: []").unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_entry_may_say_how_it_is_dialled() {
+        let key = key("server-a").to_field();
+        let text = format!(
+            "bootstrap_servers:\n\
+             - {{host: a, port: 1, pubkey: {key}, tls: true}}\n\
+             - {{host: b, port: 1, pubkey: {key}, tls: false}}\n\
+             - {{host: c, port: 1, pubkey: {key}}}\n"
+        );
+        let list = parse(&text).unwrap();
+        let servers: Vec<_> = list.iter().map(|trusted| trusted.server.to_string()).collect();
+        assert_eq!(servers, ["wss://a:1", "ws://b:1", "c:1"]);
+        assert!(parse(&text.replace("true", "perhaps")).unwrap_err().starts_with("mesh.yaml: line 2"));
     }
 
     #[test]
@@ -122,12 +148,18 @@ mod tests {
             (list(entry("a", "0", &good)), "line 3, column 11", "port"),
             (list(entry("a", "x", &good)), "line 3, column 11", "port"),
             (list(entry("a b", "1", &good)), "line 2, column 11", "host"),
+            (list(entry("wss://a", "1", &good)), "line 2, column 11", "`tls: true`"),
             (list("  - host: a\n    port: 1\n".into()), "line 3", "pubkey"),
             (list(entry("[", "1", &good)), "line ", ""),
             (bomb, "line 1", "budget"),
         ] {
             let error = parse(&text).unwrap_err();
-            assert!(error.starts_with(place) && error.contains(what) && !error.contains('\n'), "{error}");
+            assert!(
+                error.starts_with(&format!("mesh.yaml: {place}"))
+                    && error.contains(what)
+                    && !error.contains('\n'),
+                "{error}"
+            );
         }
     }
 }

@@ -115,13 +115,17 @@ impl ServerData {
     }
 }
 
+/// The key in a directory, if there is one, without locking it.
+pub(crate) fn kept_key(folder: &Path) -> Result<Option<PublicKey>> {
+    let path = folder.join(KEY_FILE);
+    if exists(&path)? { Ok(Some(vault::load_or_create(&path)?.public_key().clone())) } else { Ok(None) }
+}
+
 /// Who the server in a directory is, without locking it: while it runs, its key is there and stays.
 pub(crate) fn identity_in(folder: &Path) -> Result<Identity> {
-    let path = folder.join(KEY_FILE);
-    if !exists(&path)? {
-        return Err(format!("{}: there is no identity yet", path.display()).into());
-    }
-    let key = vault::load_or_create(&path)?.public_key().clone();
+    let Some(key) = kept_key(folder)? else {
+        return Err(format!("{}: there is no identity yet", folder.join(KEY_FILE).display()).into());
+    };
     let database = folder.join(DATABASE_FILE);
     let assigned =
         if exists(&database)? { SqliteStore::<Record>::open(database)?.load()?.own_id } else { None };

@@ -57,6 +57,7 @@ fn in_words(Identity { server_id, key }: &Identity) -> String {
          Its entry in a bootstrap list:\n  \
            - host: HOST\n    \
              port: PORT\n    \
-             pubkey: {key}"
+             pubkey: {key}\n\
+         and `tls: true` if it is dialled over TLS"
     )
 }

@@ -1,18 +1,19 @@
 //! Logs: on stderr, coloured on a terminal alone.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
 /// What is logged: a level, or directives of `tracing`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogLevel(Box<str>);
 
 impl LogLevel {
     /// A level that is known to be one.
     pub(crate) fn new(level: tracing::Level) -> Self {
-        Self(level.as_str().into())
+        Self(level.as_str().to_ascii_lowercase().into())
     }
 
     fn filter(&self) -> EnvFilter {
@@ -23,6 +24,12 @@ impl LogLevel {
 impl Default for LogLevel {
     fn default() -> Self {
         Self::new(tracing::Level::INFO)
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

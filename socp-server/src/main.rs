@@ -10,6 +10,7 @@ mod error;
 mod hints;
 mod identity;
 mod logging;
+mod mistake;
 mod parsed;
 mod run;
 mod signals;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(args),
         Command::Identity(args) => identity::identity(&args),
+        Command::Config(command) => config::config(command),
         Command::Demo(args) => demo::demo(&args),
     };
     match done {

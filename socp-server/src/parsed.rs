@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
-use socp_core::server::Introducer;
+use socp_core::server::DialPolicy;
 use socp_core::wire::{HostPort, PublicKey};
+use socp_transport::ServerUrl;
 
 /// A value of a file that is written as text.
 #[derive(Clone, Debug)]
@@ -55,14 +56,21 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Any port does: it is the host that is checked.
-        let checked = HostPort::new(text, 1).map_err(|_| "expected a host name or an IP address")?;
+        let checked =
+            HostPort::new(text, 1).map_err(|_| "expected a host name or an IP address, and nothing else")?;
         Ok(Self(checked.host().into()))
     }
 }
 
 /// A public key in any form that payload fields may have, or PEM text. Long keys may be broken into lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeyText(pub(crate) PublicKey);
+
+impl Display for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_field())
+    }
+}
 
 impl FromStr for KeyText {
     type Err = socp_core::wire::KeyError;
@@ -77,29 +85,59 @@ impl FromStr for KeyText {
     }
 }
 
-/// A trusted introducer as `HOST:PORT#PUBKEY`.
-#[derive(Clone, Debug)]
-pub(crate) struct IntroducerText(pub(crate) Introducer);
+/// A trusted introducer as `HOST:PORT#PUBKEY`, with `ws://` or `wss://` in front or without.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IntroducerText {
+    pub(crate) server: ServerUrl,
+    pub(crate) key: KeyText,
+}
 
 impl FromStr for IntroducerText {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        introducer(text).map(Self)
+        let (server, key) = text.split_once('#').ok_or("expected HOST:PORT#PUBKEY")?;
+        let server =
+            server.parse().map_err(|_| "the part before '#': expected HOST:PORT or wss://HOST:PORT")?;
+        let key = key.parse().map_err(|error| format!("the part behind '#': {error}"))?;
+        Ok(Self { server, key })
     }
 }
 
-/// Reads `HOST:PORT#PUBKEY`.
-pub(crate) fn introducer(text: &str) -> Result<Introducer, String> {
-    let (address, key) = text.split_once('#').ok_or("expected HOST:PORT#PUBKEY")?;
-    let address = address.parse().map_err(|error| format!("the part before '#': {error}"))?;
-    let KeyText(key) = key.parse().map_err(|error| format!("the part behind '#': {error}"))?;
-    Ok(Introducer { address, key })
+impl Display for IntroducerText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.server, self.key)
+    }
+}
+
+/// Which addresses learnt from peers are dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dial(pub(crate) DialPolicy);
+
+impl FromStr for Dial {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [DialPolicy::Reachable, DialPolicy::All, DialPolicy::None].map(Self);
+        let dial = known.into_iter().find(|dial| dial.to_string() == text);
+        dial.ok_or("expected \"reachable\", \"all\" or \"none\"")
+    }
+}
+
+impl Display for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            DialPolicy::Reachable => "reachable",
+            DialPolicy::All => "all",
+            DialPolicy::None => "none",
+        })
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use socp_core::crypto::aws_lc::PrivateKey;
+    use socp_transport::Scheme;
 
     use super::*;
 
@@ -112,12 +150,15 @@ pub(crate) mod tests {
     #[test]
     fn introducers_name_what_is_wrong() {
         let key = key("server-a");
-        let read = introducer(&format!("Example.org:8765#{}", key.to_field())).unwrap();
-        assert_eq!((read.address.to_string().as_str(), read.key), ("example.org:8765", key));
+        for (scheme, said) in [("", None), ("ws://", Some(Scheme::Ws)), ("wss://", Some(Scheme::Wss))] {
+            let text = format!("{scheme}example.org:8765#{}", key.to_field());
+            let read: IntroducerText = text.parse().unwrap();
+            assert_eq!((read.server.scheme, &read.key.0, read.to_string()), (said, &key, text));
+        }
         for (text, wrong) in
             [("a:1", "HOST:PORT#PUBKEY"), ("a#AAAA", "before '#'"), ("a:1#AAAA", "behind '#'")]
         {
-            let error = introducer(text).unwrap_err();
+            let error = text.parse::<IntroducerText>().unwrap_err();
             assert!(error.contains(wrong), "{error}");
         }
     }

@@ -1,20 +1,23 @@
 //! `socp-server run`: a server until it is told to stop.
 
-use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use socp_core::wire::{HostPort, PublicKey};
+use socp_transport::data_dir::DataDir;
 use socp_transport::server::{ListenAddress, Server, ServerConfig};
 use socp_transport::store::Store;
+use socp_transport::tls::ServerTls;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{Level, error, info, warn};
 
 use crate::args::RunArgs;
-use crate::bootstrap::ENOUGH;
-use crate::config::Settings;
+use crate::config::{Configuration, is_wildcard};
 use crate::data::ServerData;
-use crate::error::{Result, note, show};
-use crate::signals::StopSignals;
+use crate::error::{Fatal, Result, note, show};
+use crate::mistake::{Gravity, Mistake};
+use crate::signals::{Signal, Signals};
 use crate::{block_on, hints, logging};
 
 /// The transport says goodbye within 4 s; a disk may take longer than anybody waits.
@@ -22,53 +25,76 @@ const GOODBYE: Duration = Duration::from_millis(4500);
 
 /// Runs a server until SIGINT or SIGTERM, or a failure.
 pub(crate) fn run(args: RunArgs) -> Result<()> {
-    let settings = Settings::gather(args)?;
-    logging::start(&settings.log_level);
-    let data = ServerData::open(&settings.data_dir)?;
+    let file = args.config.clone();
+    let configuration = Configuration::gather(args).map_err(|mistakes| first(mistakes, file.as_deref()))?;
+    logging::start(&configuration.settings.log_level);
+    if let Some(file) = &configuration.file {
+        info!(file = %file.display(), "configured");
+    }
+    let data_dir = configuration.settings.data_dir.clone().map_or_else(DataDir::default_for_server, Ok)?;
+    let data = ServerData::open(&data_dir)?;
     let key = data.key()?;
-    let reachable_at = reachable_at(&settings, key.public_key())?;
-    warn_about_the_list(&settings, key.public_key());
+    let reachable_at = configuration.reachable_at(key.public_key())?;
+    for warning in configuration.warnings.iter().chain(&configuration.judge(key.public_key())) {
+        warn!("{warning}");
+    }
     let mut store = data.store()?;
     let assigned = store.load()?.own_id;
-    let server_id = data.settle_id(settings.server_id.as_ref(), key.public_key(), assigned.as_ref())?;
+    let wanted = configuration.settings.server_id.as_ref();
+    let server_id = data.settle_id(wanted, key.public_key(), assigned.as_ref())?;
 
-    let mut config = ServerConfig::new(settings.listen.clone(), key.clone());
+    let mut config = ServerConfig::new(ListenAddress::default(), key.clone());
+    configuration.configure(&mut config);
     config.store = Box::new(store);
     config.server_id = Some(server_id);
-    let shown = settings.advertise.clone().or_else(|| reachable_at.clone());
-    config.advertise = settings.advertise;
     config.reachable_at = reachable_at;
-    config.bootstrap = settings.introducers;
-    config.strict_ids = settings.strict_ids;
-    config.require_proof = settings.require_proof;
-    config.join = settings.join;
-    config.dial = settings.dial;
-    block_on(serve(config, &settings.listen, shown.as_ref(), key.public_key()))
+    block_on(serve(config, key.public_key()))
 }
 
-async fn serve(
-    config: ServerConfig,
-    listen: &ListenAddress,
-    advertise: Option<&HostPort>,
-    key: &PublicKey,
-) -> Result<()> {
-    let mut signals = StopSignals::new()?;
-    let server = Server::start(config).await?;
-    let port = server.local_addr().port();
-    let host =
-        if listen.host().contains(':') { format!("[{}]", listen.host()) } else { listen.host().into() };
-    // Scripts wait for this line.
-    show(format_args!("listening ws://{host}:{port} server_id={}", server.id()));
-    if tracing::enabled!(Level::INFO) {
-        // From this machine a server that listens everywhere is reached over loopback.
-        let client = if is_wildcard(listen) { format!("127.0.0.1:{port}") } else { format!("{host}:{port}") };
-        let reachable = if is_wildcard(listen) { None } else { HostPort::new(listen.host(), port).ok() };
-        let client = advertise.map_or(client, ToString::to_string);
-        note(hints::how_to_join(&client, advertise.or(reachable.as_ref()), key));
+/// Of what is wrong, the first thing that keeps the server from starting.
+fn first(mistakes: Vec<Mistake>, file: Option<&Path>) -> Fatal {
+    let mut errors = mistakes.into_iter().filter(|mistake| mistake.gravity == Gravity::Error);
+    match (errors.next(), errors.count()) {
+        (Some(first), 0) => first.into(),
+        (Some(first), more) => {
+            let file = file.map(|file| format!(" {}", file.display())).unwrap_or_default();
+            format!("{first} (and {more} more: see `socp-server config check{file}`)").into()
+        }
+        (None, _) => "the configuration cannot be used".into(),
     }
-    tokio::select! {
-        signal = signals.next() => info!(signal, "stopping"),
-        outcome = server.wait() => return Ok(outcome?),
+}
+
+async fn serve(config: ServerConfig, key: &PublicKey) -> Result<()> {
+    let mut signals = Signals::new(config.tls.is_some())?;
+    let (listen, tls) = (config.listen.clone(), config.tls.clone());
+    let advertise = config.advertise.clone().or_else(|| config.reachable_at.clone());
+    let server = Server::start(config).await?;
+    for (listen, bound) in listen.iter().zip(server.addresses()) {
+        let (host, port) = (bracketed(listen.host()), bound.address.port());
+        // Scripts wait for this line.
+        show(format_args!("listening {}://{host}:{port} server_id={}", bound.scheme, server.id()));
+    }
+    if let (true, Some(listen), Some(bound)) =
+        (tracing::enabled!(Level::INFO), listen.first(), server.addresses().first())
+    {
+        let port = bound.address.port();
+        let reachable = if is_wildcard(listen) { None } else { HostPort::new(listen.host(), port).ok() };
+        let server = advertise.or(reachable);
+        // From this machine a server that listens everywhere is reached over loopback.
+        let client = server.as_ref().map_or_else(|| format!("127.0.0.1:{port}"), ToString::to_string);
+        note(hints::how_to_join(bound.scheme, &client, server.as_ref(), key));
+    }
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop(signal) => {
+                    info!(signal, "stopping");
+                    break;
+                }
+                Signal::Reload => reload(tls.clone()).await,
+            },
+            outcome = server.wait() => return Ok(outcome?),
+        }
     }
     // Whoever asks twice, as timeout(1) does, gets the same: it is quick enough.
     let Ok(outcome) = timeout(GOODBYE, server.shutdown()).await else {
@@ -78,47 +104,16 @@ async fn serve(
     Ok(outcome?)
 }
 
-/// Where the bootstrap list says that we are, if we listen everywhere and nobody said more. Without an
-/// address of our own we cannot join others (decisions §7).
-fn reachable_at(settings: &Settings, key: &PublicKey) -> Result<Option<HostPort>> {
-    let Settings { listen, introducers, advertise, .. } = settings;
-    if advertise.is_some() || !is_wildcard(listen) {
-        return Ok(None);
-    }
-    let own = introducers.iter().find(|introducer| introducer.key == *key);
-    if let Some(own) = own {
-        return Ok(Some(own.address.clone()));
-    }
-    if introducers.is_empty() {
-        return Ok(None);
-    }
-    Err(format!(
-        "listening on {listen}, every address of this machine, it cannot join other servers: they would not \
-         know where to dial it; add --advertise HOST:PORT, or an entry with its own key to the bootstrap list"
-    )
-    .into())
-}
-
-fn warn_about_the_list(settings: &Settings, key: &PublicKey) {
-    let Settings { listen, introducers, advertise, .. } = settings;
-    if !introducers.is_empty() && introducers.len() < ENOUGH {
-        let count = introducers.len();
-        warn!("fewer trusted introducers than the {ENOUGH} that the standard asks for: {count}");
-    }
-    let Some(own) = introducers.iter().find(|introducer| introducer.key == *key) else { return };
-    match advertise {
-        Some(advertise) if *advertise != own.address => warn!(
-            "the bootstrap list has this server at {}, --advertise says {advertise}: others that dial what \
-             the list says are refused",
-            own.address
-        ),
-        None if listen.port() != own.address.port() => {
-            warn!("the bootstrap list has this server at {}, but it listens on {listen}", own.address);
-        }
-        Some(_) | None => {}
+/// Reads certificate and key again. Links that are open keep the ones that they began with.
+async fn reload(tls: Option<ServerTls>) {
+    let Some(tls) = tls else { return };
+    match spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(())) => info!("certificate and key were read again"),
+        Ok(Err(error)) => error!(%error, "the old certificate stays in use"),
+        Err(error) => error!(%error, "the old certificate stays in use"),
     }
 }
 
-fn is_wildcard(listen: &ListenAddress) -> bool {
-    listen.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.into() }
 }

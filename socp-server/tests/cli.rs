@@ -134,8 +134,9 @@ fn what_cannot_be_used_is_refused_in_one_line() {
     let config = write(folder.path(), "typo.toml", "listen = '127.0.0.1:0'\nbootstap = 'mesh.yaml'\n");
     refused(&["--config", &config, "--data-dir", &path], &["typo.toml", "line 2", "bootstap"]);
     let (listen, introducer) = ("0.0.0.0:0", format!("127.0.0.1:9#{key}"));
-    let joining = ["--listen", listen, "--data-dir", &other, "--introducer", &introducer];
+    let joining = ["--allow-plain", "--listen", listen, "--data-dir", &other, "--introducer", &introducer];
     refused(&joining, &["0.0.0.0:0", "--advertise"]);
+    refused(&joining[1..], &["0.0.0.0:0", "beyond this machine", "--tls-cert", "--allow-plain"]);
 
     fs::write(folder.path().join("server.db"), "this is no database, whatever its name says").unwrap();
     refused(&["--listen", "127.0.0.1:0", "--data-dir", &path], &["server.db", "not an SQLite database"]);

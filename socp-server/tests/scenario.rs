@@ -6,8 +6,9 @@ mod support;
 
 use std::path::Path;
 
+use support::authority::Authority;
 use support::client::ClientProcess;
-use support::{Process, ServerProcess, free_ports, import};
+use support::{Process, ServerProcess, free_ports, import, server_command};
 use tempfile::TempDir;
 
 const KEYS: [&str; 3] = ["server-a", "server-b", "server-c"];
@@ -16,18 +17,32 @@ const KEYS: [&str; 3] = ["server-a", "server-b", "server-c"];
 struct Plan {
     folder: TempDir,
     ports: [u16; 3],
+    /// Who issues the servers' certificates, if their links are private.
+    authority: Option<Authority>,
 }
 
 impl Plan {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn over_tls() -> Self {
+        Self::with(Some(Authority::new()))
+    }
+
+    fn with(authority: Option<Authority>) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), free_ports());
+        let tls = if authority.is_some() { "    tls: true\n" } else { "" };
         let mut list = "bootstrap_servers:\n".to_owned();
         for (name, port) in KEYS.iter().zip(ports) {
             let key = import(&folder.path().join(name), name);
-            list += &format!("  - host: 127.0.0.1\n    port: {port}\n    pubkey: {key}\n");
+            list += &format!("  - host: 127.0.0.1\n    port: {port}\n    pubkey: {key}\n{tls}");
         }
         std::fs::write(folder.path().join("mesh.yaml"), list).unwrap();
-        Self { folder, ports }
+        if let Some(authority) = &authority {
+            std::fs::copy(authority.file(), folder.path().join("ca.pem")).unwrap();
+        }
+        Self { folder, ports, authority }
     }
 
     fn home(&self) -> &Path {
@@ -38,14 +53,14 @@ impl Plan {
         let data = self.home().join(KEYS[index]);
         let (data, list) = (data.to_str().unwrap(), self.home().join("mesh.yaml"));
         let listen = format!("127.0.0.1:{}", self.ports[index]);
-        ServerProcess::start(&[
-            "--listen",
-            &listen,
-            "--data-dir",
-            data,
-            "--bootstrap",
-            list.to_str().unwrap(),
-        ])
+        let mut command = server_command(&["--listen", &listen, "--data-dir", data, "--bootstrap"]);
+        command.arg(list);
+        if let Some(authority) = &self.authority {
+            let certificate = authority.issue(KEYS[index], &["127.0.0.1"]);
+            command.arg("--tls-cert").arg(certificate.chain).arg("--tls-key").arg(certificate.key);
+            command.arg("--ca").arg(authority.file());
+        }
+        ServerProcess::of(command)
     }
 
     /// Starts all three in this order, and returns them as A, B, C.
@@ -63,7 +78,10 @@ impl Plan {
 
 /// The seed's scenario, from start to logout.
 fn play(order: [usize; 3], alice_first: bool) {
-    let plan = Plan::new();
+    play_in(&Plan::new(), order, alice_first);
+}
+
+fn play_in(plan: &Plan, order: [usize; 3], alice_first: bool) {
     let [a, b, c] = &plan.servers(order);
     let (mut alice, mut bob) = if alice_first {
         let alice = plan.log_in("alice", a);
@@ -123,6 +141,12 @@ fn servers_may_start_in_any_order_and_bob_logs_in_first() {
     for order in [[0, 2, 1], [1, 0, 2], [2, 1, 0]] {
         play(order, false);
     }
+}
+
+#[test]
+fn it_plays_over_tls_too() {
+    let plan = Plan::over_tls();
+    play_in(&plan, [1, 2, 0], true);
 }
 
 #[test]

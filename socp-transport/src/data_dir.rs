@@ -107,15 +107,23 @@ fn create(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Where a server's configuration file is looked for unless told otherwise: `$XDG_CONFIG_HOME/socp/server.toml`.
+/// None if the environment names no place.
+pub fn server_config_file() -> Option<PathBuf> {
+    let config = socp_home(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME"), ".config");
+    config.map(|config| config.join("server.toml"))
+}
+
 fn data_home() -> Result<PathBuf, DataDirError> {
-    socp_home(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"))
+    let data = socp_home(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"), ".local/share");
+    data.ok_or(DataDirError::NoHome)
 }
 
 /// The XDG base directory specification says that a relative path is to be ignored.
-fn socp_home(xdg: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, DataDirError> {
+fn socp_home(xdg: Option<OsString>, home: Option<OsString>, below: &str) -> Option<PathBuf> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-    let fallback = || home.and_then(absolute).map(|home| home.join(".local/share"));
-    xdg.and_then(absolute).or_else(fallback).map(|data| data.join("socp")).ok_or(DataDirError::NoHome)
+    let fallback = || home.and_then(absolute).map(|home| home.join(below));
+    xdg.and_then(absolute).or_else(fallback).map(|base| base.join("socp"))
 }
 
 /// A file name for any name: what is not plain is written `%XX`, so is a dot in front. A long name keeps
@@ -189,8 +197,9 @@ mod tests {
 
     #[test]
     fn the_place_is_xdgs_or_under_home() {
-        let home =
-            |xdg: Option<&str>, home: Option<&str>| socp_home(xdg.map(Into::into), home.map(Into::into)).ok();
+        let home = |xdg: Option<&str>, home: Option<&str>| {
+            socp_home(xdg.map(Into::into), home.map(Into::into), ".local/share")
+        };
         assert_eq!(home(Some("/data"), Some("/home/a")), Some("/data/socp".into()));
         assert_eq!(home(Some("data"), Some("/home/a")), Some("/home/a/.local/share/socp".into()));
         assert_eq!(home(None, Some("/home/a")), Some("/home/a/.local/share/socp".into()));

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::args::DemoArgs;
 use crate::error::{Result, show};
 use crate::logging::LogLevel;
-use crate::signals::StopSignals;
+use crate::signals::Signals;
 use crate::{block_on, logging};
 use keys::Keys;
 use mesh::Mesh;
@@ -32,19 +32,19 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
 }
 
 async fn play(keys: Keys, exit: bool) -> Result<()> {
-    let mut signals = StopSignals::new()?;
+    let mut signals = Signals::new(false)?;
     let deadline = Instant::now() + PATIENCE;
     let mesh = Mesh::start(&keys, deadline).await?;
     let played = tokio::select! {
         played = scenario::play(&mesh, &keys, deadline) => played,
-        signal = signals.next() => Err(format!("demo: {signal} before the scenario was over").into()),
+        signal = signals.stop() => Err(format!("demo: {signal} before the scenario was over").into()),
     };
     let outcome = match played {
         Ok([alice, bob]) if exit => scenario::goodbye(alice, bob, deadline).await,
         Ok([alice, bob]) => {
             tokio::select! {
                 () = stay(&mesh, alice, bob) => {}
-                _ = signals.next() => show("\nThe demo is over."),
+                _ = signals.stop() => show("\nThe demo is over."),
             }
             Ok(())
         }

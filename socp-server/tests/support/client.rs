@@ -41,12 +41,18 @@ pub(crate) struct ClientProcess {
 }
 
 impl ClientProcess {
-    /// Starts the client of a person with a fixture's key; its data is kept in `home`. Does not wait.
+    /// Starts the client of a person with a fixture's key; its data is kept in `home`, and it trusts the
+    /// authority in `ca.pem` there, if there is one. Does not wait.
     pub(crate) fn start(name: &'static str, server: &ServerProcess, home: &Path) -> Self {
         let (data, password) = (home.join(name), home.join("password"));
         std::fs::write(&password, "correct horse\n").unwrap();
         let mut command = Command::new(binary());
-        command.arg("--server").arg(format!("ws://{}", server.address)).args(["--user", name, "--json"]);
+        command.arg("--server").arg(format!("{}://{}", server.scheme, server.address));
+        command.args(["--user", name, "--json"]);
+        let authority = home.join("ca.pem");
+        if authority.exists() {
+            command.arg("--ca").arg(authority);
+        }
         if !data.exists() {
             command.arg("--import-key").arg(fixture(name));
         }

@@ -1,6 +1,8 @@
 //! Processes for tests: the real binaries, killed when a test ends, and what they say as events.
 #![allow(dead_code, reason = "every test file uses its part")]
 
+#[path = "../../../socp-transport/tests/server_support/authority.rs"]
+pub(crate) mod authority;
 pub(crate) mod client;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,6 +27,8 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 pub(crate) fn server_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_socp-server"));
     command.args(arguments);
+    // Nobody's own configuration.
+    command.env("XDG_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
@@ -167,6 +171,8 @@ impl Drop for Process {
 /// A running server.
 pub(crate) struct ServerProcess {
     pub(crate) process: Process,
+    /// How it is dialled.
+    pub(crate) scheme: String,
     pub(crate) address: SocketAddr,
     pub(crate) id: String,
 }
@@ -182,9 +188,10 @@ impl ServerProcess {
         let Some(line) = process.line(Instant::now() + PATIENCE) else {
             panic!("it does not listen; stderr:\n{}", process.log());
         };
-        let words = line.strip_prefix("listening ws://").and_then(|rest| rest.split_once(" server_id="));
-        let (address, id) = words.unwrap_or_else(|| panic!("{line}"));
-        Self { process, address: address.parse().unwrap(), id: id.to_owned() }
+        let url_and_id = line.strip_prefix("listening ").and_then(|rest| rest.split_once(" server_id="));
+        let (url, id) = url_and_id.unwrap_or_else(|| panic!("{line}"));
+        let (scheme, address) = url.split_once("://").unwrap();
+        Self { process, scheme: scheme.into(), address: address.parse().unwrap(), id: id.to_owned() }
     }
 
     /// SIGTERM; it must end well, and in time.

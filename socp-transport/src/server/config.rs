@@ -47,6 +47,13 @@ impl ListenAddress {
     }
 }
 
+impl Default for ListenAddress {
+    /// For clients on this machine: `127.0.0.1:8765`.
+    fn default() -> Self {
+        Self { scheme: None, host: "127.0.0.1".into(), port: 8765 }
+    }
+}
+
 impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
@@ -132,6 +139,13 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// [`ServerConfig::max_links`], unless said: 10,000 users, 256 servers, 1,024 that greet, and some to
+    /// spare.
+    pub const MAX_LINKS: usize = 12_288;
+
+    /// [`ServerConfig::max_handshakes`], unless said.
+    pub const MAX_HANDSHAKES: usize = 512;
+
     /// A configuration with defaults for everything but the address and the key.
     pub fn new(listen: ListenAddress, signer: Arc<dyn Signer>) -> Self {
         Self {
@@ -155,9 +169,8 @@ impl ServerConfig {
             limits: Limits::default(),
             timing: Timing::default(),
             links: LinkLimits::default(),
-            // 10,000 users, 256 servers, 1,024 that greet, and some to spare.
-            max_links: 12_288,
-            max_handshakes: 512,
+            max_links: Self::MAX_LINKS,
+            max_handshakes: Self::MAX_HANDSHAKES,
         }
     }
 }

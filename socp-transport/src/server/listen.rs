@@ -19,7 +19,7 @@ use super::link::Context;
 use super::{ListenAddress, StartError};
 use crate::scheme::PlainRefused;
 use crate::tls::ServerTls;
-use crate::{Scheme, is_loopback, ws};
+use crate::{Scheme, ws};
 
 /// Pause after an error that is not one connection's, out of file descriptors for example.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -69,9 +69,6 @@ impl Listener {
         let bound = bound.and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (address, socket) =
             bound.map_err(|source| StartError::Bind { address: listen.clone(), source })?;
-        if tls.is_none() && !is_loopback(listen.host()) {
-            warn!(%address, "listening plainly beyond this machine: everybody on the way sees who writes to whom");
-        }
         Ok((Self { socket, tls }, BoundAddress { scheme, address }))
     }
 }
