@@ -17,9 +17,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("making a key …");
     let key = tokio::task::spawn_blocking(PrivateKey::generate).await??;
 
-    // Everything else has a default: here the state lives in memory, and nobody is joined.
+    // Everything else has a default: here the state lives in memory, nobody is joined, and links are plain, so
+    // the address must be this machine's own.
     let server = Server::start(ServerConfig::new(listen.parse()?, Arc::new(key))).await?;
-    println!("listening ws://{} server_id={}", server.local_addr(), server.id());
+    println!("listening {} server_id={}", server.addresses()[0], server.id());
 
     let mut reports = server.reports();
     let mut every_minute = tokio::time::interval(Duration::from_secs(60));

@@ -18,9 +18,11 @@ pub(crate) fn how_to_join(
     // Without a scheme it is a plain link, as the standard has it.
     let joined_by = if scheme == Scheme::Wss { "wss://" } else { "" };
     let leaves = |host: Option<&HostPort>| host.is_none_or(|host| !is_loopback(host.host()));
+    let private =
+        if scheme == Scheme::Wss { " (and --ca FILE, if the authority is a private one)" } else { "" };
     let asked = |leaves| if scheme == Scheme::Ws && leaves { " --allow-plain" } else { "" };
     format!(
-        "  a client connects with:\n    \
+        "  a client connects with{private}:\n    \
              socp-client --server {scheme}://{client}{for_client} --user NAME\n  \
            another server joins with{elsewhere}:\n    \
              socp-server{for_server} --introducer {joined_by}{address}#{key}\n  \

@@ -4,8 +4,10 @@
 mod server_support;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use server_support::authority::{Authority, Certificate};
 use server_support::{address, config, key, server, soon};
 use socp_core::client::Notice;
@@ -18,6 +20,11 @@ use socp_transport::{PlainRefused, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{self, RootCertStore};
+use tokio_tungstenite::tungstenite::Message;
 
 const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
@@ -311,4 +318,28 @@ async fn nothing_leaves_this_machine_plainly_unless_asked_for() {
     uncertified.listen = vec!["wss://127.0.0.1:0".parse().unwrap()];
     let error = Server::start(uncertified).await.unwrap_err();
     assert!(matches!(error, StartError::NoCertificate { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_protocol_is_offered_by_name_and_close_codes_arrive_over_tls() {
+    let authority = Authority::new();
+    let server = start(over_tls("server-a", &authority.issue("a", HERE))).await;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority.file()).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let (mut socket, _) = soon(tokio_tungstenite::client_async("wss://localhost/", stream)).await.unwrap();
+    // Longer than any frame may be.
+    socket.send(Message::text("x".repeat(2 * 1024 * 1024))).await.unwrap();
+    let closed = soon(socket.next()).await.unwrap().unwrap();
+    let Message::Close(Some(frame)) = closed else { panic!("{closed:?}") };
+    assert_eq!(u16::from(frame.code), 1009);
 }
