@@ -8,6 +8,7 @@ pub(crate) enum Signal {
     /// To stop; its name.
     Stop(&'static str),
     /// To read certificates again.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has a signal for it"))]
     Reload,
 }
 
