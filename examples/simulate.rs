@@ -4,6 +4,7 @@
 //! cargo run --release -p socp-examples --example simulate                          every scenario, 300 seeds each
 //! cargo run --release -p socp-examples --example simulate -- --seeds 10000 --scenario splits
 //! cargo run --release -p socp-examples --example simulate -- --scenario splits --seed 42 --trace 100000
+//! cargo run --release -p socp-examples --example simulate -- --scenario sparse --servers 500 --users 1000 --seeds 1
 //! cargo run --release -p socp-examples --example simulate -- --list
 //! ```
 //!
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use socp_core::sim::{Failure, Scenario, Settled, scenarios};
+use socp_core::server::Limits;
+use socp_core::sim::{Failure, Scenario, Settled, Sim, scenarios};
 
 /// Runs simulated worlds of SOCP servers, clients and liars, and checks that the promises hold.
 #[derive(Parser)]
@@ -36,6 +38,12 @@ struct Args {
     /// How many happenings a failure prints, and a single seed too.
     #[arg(long)]
     trace: Option<usize>,
+    /// Another number of servers than the scenario's.
+    #[arg(long)]
+    servers: Option<usize>,
+    /// Another number of users than the scenario's.
+    #[arg(long)]
+    users: Option<usize>,
     /// How many failures of a scenario are printed before it is given up.
     #[arg(long, default_value_t = 1)]
     failures: usize,
@@ -119,12 +127,28 @@ fn run(scenario: &Scenario, args: &Args) -> Tally {
     tally
 }
 
+/// A seed's world, with the sizes that were asked for.
+fn sim(scenario: &Scenario, seed: u64, args: &Args) -> Sim {
+    let sim = scenario.sim(seed);
+    let sim = match args.servers {
+        // The bound on known servers is no part of what is tried.
+        Some(servers) => {
+            sim.servers(servers).limits(Limits { servers: servers.max(256), ..Limits::default() })
+        }
+        None => sim,
+    };
+    match args.users {
+        Some(users) => sim.users(users),
+        None => sim,
+    }
+}
+
 /// One seed, with its trace; the second time it must be the same to the last byte.
 fn run_twice(scenario: &Scenario, seed: u64, args: &Args) -> Tally {
     let mut tally = Tally::default();
     let kept = args.trace.unwrap_or(120);
-    let result = scenario.run_sim(scenario.sim(seed).keep(kept));
-    let again = scenario.run_sim(scenario.sim(seed).keep(kept));
+    let result = scenario.run_sim(sim(scenario, seed, args).keep(kept));
+    let again = scenario.run_sim(sim(scenario, seed, args).keep(kept));
     match (&result, &again) {
         (Ok(first), Ok(second)) if first != second => {
             println!("NOT DETERMINISTIC: seed {seed} gave {first:?}, then {second:?}");
@@ -151,7 +175,7 @@ fn run_many(scenario: &Scenario, args: &Args) -> Tally {
                     {
                         return;
                     }
-                    let sim = scenario.sim(seed).keep(args.trace.unwrap_or(120));
+                    let sim = sim(scenario, seed, args).keep(args.trace.unwrap_or(120));
                     let result = scenario.run_sim(sim);
                     let mut tally = tally.lock().expect("no thread panics while it holds this");
                     tally.add(seed, &result);

@@ -1,5 +1,4 @@
 //! The simulated world: every scenario on many seeds, and what it once found.
-#![cfg(feature = "sim")]
 
 use std::time::Duration;
 
@@ -153,6 +152,41 @@ fn real_keys_make_the_same_promises() {
         .unwrap_or_else(|failure| panic!("{failure}"));
     let settled = world.settle(secs(240)).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(settled.online > 0);
+}
+
+/// The laws of `docs/gossip-cost.md`.
+#[test]
+fn gossip_costs_no_more_than_its_laws() {
+    for servers in [3, 8] {
+        let n = servers as u64;
+        let cost = socp_core::sim::Cost::measure(servers);
+        for (what, frames, most) in [
+            ("login", cost.login.frames, n * n),
+            ("logout", cost.logout.frames, n * n),
+            ("message", cost.message.frames, 1),
+            ("join", cost.join.frames, 7 * n * n + 10 * n),
+            ("a quiet minute", cost.minute.frames, 5 * n * n),
+        ] {
+            assert!(0 < frames && frames <= most, "{what} with {n} servers: {frames} of {most}");
+        }
+    }
+}
+
+/// They learn of each other from the introducer, though neither was there yet when it welcomed the other.
+#[test]
+fn who_joins_at_the_same_moment_is_linked_within_seconds() {
+    for seed in 0..30 {
+        let together = Faults { start_within: Duration::from_millis(30), ..Faults::none() };
+        let mut world = Sim::new(seed)
+            .servers(6)
+            .mesh(Mesh::Introducers(1))
+            .faults(together)
+            .life(Life::idle())
+            .run_for(secs(20))
+            .unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(world.is_meshed(), "seed {seed}");
+        world.settle(secs(1)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
 }
 
 #[test]

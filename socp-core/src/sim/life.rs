@@ -48,6 +48,13 @@ impl World {
         }
     }
 
+    /// Somebody who is online sends a direct message to somebody else.
+    pub fn tell(&mut self, from: usize, to: usize) {
+        if let Some(device) = self.people[from].at {
+            self.say(device, Some(to));
+        }
+    }
+
     pub(super) fn act(&mut self, person: usize) {
         if !self.restless {
             return;

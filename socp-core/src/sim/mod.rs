@@ -23,6 +23,7 @@
 //! gone. Signatures are fake ([`Keys::fake`]) but detect every change; a provider's work as well.
 
 mod check;
+mod cost;
 mod device;
 mod failure;
 mod faults;
@@ -37,8 +38,9 @@ mod setup;
 mod trace;
 mod world;
 
+pub use cost::Cost;
 pub use failure::Failure;
-pub use keys::{KeyPair, Keys, fake_key};
+pub use keys::{KeyPair, Keys, fake_key, fake_signature};
 pub use net::Site;
 pub use scenario::{Scenario, scenarios};
 pub use settle::Settled;

@@ -85,13 +85,25 @@ impl Ord for Scheduled {
     }
 }
 
-/// Frames and bytes that were written to links between servers, and all others.
+/// Frames and bytes that were written to links between servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Frames.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+impl Traffic {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { frames: self.frames + other.frames, bytes: self.bytes + other.bytes }
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        let (frames, bytes) =
+            (self.frames.saturating_sub(other.frames), self.bytes.saturating_sub(other.bytes));
+        Self { frames, bytes }
+    }
 }
 
 /// Servers, people and liars, joined by links that break. Made by [`Sim`].

@@ -9,38 +9,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use socp_core::Now;
 use socp_core::crypto::{CryptoError, SaltLength, SharedPayload, Signature, Signer, Unsigned, Verifier};
 use socp_core::server::{
     Action, Config, Event, Introducer, LinkId, LinkOrigin, Outgoing, Record, Report, Server, ServerRecord,
     Snapshot,
 };
+pub use socp_core::sim::fake_key as key;
+use socp_core::sim::fake_signature;
 use socp_core::wire::*;
-
-/// A well-formed key that belongs to nobody: any odd modulus of 4096 bits passes the checks.
-pub fn key(seed: u64) -> PublicKey {
-    let prefix = [
-        0x30, 0x82, 0x02, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
-        0x05, 0x00, 0x03, 0x82, 0x02, 0x0f, 0x00, 0x30, 0x82, 0x02, 0x0a, 0x02, 0x82, 0x02, 0x01, 0x00,
-    ];
-    let mut modulus = expand(&seed.to_be_bytes());
-    modulus[0] |= 0x80;
-    modulus[511] |= 1;
-    let mut der = prefix.to_vec();
-    der.extend(modulus);
-    der.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
-    PublicKey::from_der(&der).expect("well-formed")
-}
-
-fn expand(seed: &[u8]) -> Vec<u8> {
-    (0_u8..16).flat_map(|index| Sha256::new().chain_update(seed).chain_update([index]).finalize()).collect()
-}
-
-fn fake_signature(key: &PublicKey, message: &[u8]) -> Vec<u8> {
-    let digest = Sha256::new().chain_update(key.id().as_bytes()).chain_update(message).finalize();
-    expand(&digest)
-}
 
 /// Signs with a hash, and counts.
 pub struct FakeSigner {
@@ -65,7 +42,7 @@ impl Signer for FakeSigner {
 
     fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
         self.signatures.fetch_add(1, Ordering::Relaxed);
-        Ok(fake_signature(&self.key, message).into())
+        Ok(fake_signature(&self.key, message))
     }
 }
 
@@ -84,7 +61,7 @@ impl FakeVerifier {
 impl Verifier for FakeVerifier {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8], salt: SaltLength) -> bool {
         self.verifications.fetch_add(1, Ordering::Relaxed);
-        salt == SaltLength::Digest && signature == fake_signature(key, message)
+        salt == SaltLength::Digest && signature == &*fake_signature(key, message)
     }
 }
 
