@@ -101,7 +101,7 @@ fn encode(actions: Vec<Action>, signer: &aws_lc::PrivateKey) {
         if let Action::Send { to, frame } = action {
             let text = match frame {
                 Outgoing::Own(frame) => frame.sign(signer).expect("a good key").into_text(),
-                Outgoing::Relay(text) => text,
+                Outgoing::Relay(text) | Outgoing::Bulk(text) => text,
             };
             let shared: Vec<WireText> = to.iter().map(|_| text.clone()).collect();
             std::hint::black_box(shared);

@@ -140,7 +140,7 @@ impl World {
                             println!("{name:5} sends {} to {} links", frame.kind(), to.len());
                             frame.sign(&self.servers[index].key).expect("a good key").into_text()
                         }
-                        Outgoing::Relay(text) => {
+                        Outgoing::Relay(text) | Outgoing::Bulk(text) => {
                             println!("{name:5} relays a frame untouched");
                             text
                         }

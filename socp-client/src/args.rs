@@ -32,6 +32,13 @@ pub(crate) struct Args {
     /// Where your key, its pins and the history are kept [default: $XDG_DATA_HOME/socp/client/NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Where files of others go [default: $XDG_DOWNLOAD_DIR, or ~/Downloads if there is one, or `downloads` in the
+    /// data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) downloads: Option<PathBuf>,
+    /// Take every file that is proven to be its sender's, without asking
+    #[arg(long)]
+    pub(crate) auto_accept: bool,
     /// A file whose first line is the password of your key
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,

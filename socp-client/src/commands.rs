@@ -1,10 +1,18 @@
 //! What the user types.
 
+use std::path::PathBuf;
+
+use socp_core::client::TransferId;
+
 /// All commands, with what follows them and what they do.
-pub(crate) const COMMANDS: [(&str, &str, &str); 7] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 11] = [
     ("/tell", "USER TEXT", "a message to one user: a name or an id; names with spaces in \"quotes\""),
     ("/all", "TEXT", "a message to everybody online"),
     ("/list", "", "who is online"),
+    ("/file", "USER PATH", "a file to one user, or to \"public\": everybody online who accepts it"),
+    ("/accept", "[N]", "take an offered file; N tells it from others"),
+    ("/reject", "[N]", "refuse an offered file"),
+    ("/cancel", "[N]", "stop a file on its way, in either direction"),
     ("/whoami", "", "your id, your server and the fingerprint of your key"),
     ("/password", "", "another password for your key"),
     ("/help", "", "these lines"),
@@ -22,6 +30,13 @@ pub(crate) enum Line {
         text: String,
     },
     List,
+    File {
+        to: String,
+        path: PathBuf,
+    },
+    Accept(Option<TransferId>),
+    Reject(Option<TransferId>),
+    Cancel(Option<TransferId>),
     Whoami,
     /// With the new password, if it is there.
     Password(Option<String>),
@@ -57,6 +72,16 @@ pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
             }
             Ok(Some(Line::Tell { to, text: text.into() }))
         }
+        "/file" => {
+            let (to, path) = recipient(rest)?;
+            match file(path.trim_end()) {
+                Some(path) if !to.is_empty() => Ok(Some(Line::File { to, path })),
+                Some(_) | None => Err("usage: /file USER PATH".into()),
+            }
+        }
+        "/accept" => Ok(Some(Line::Accept(number(command, rest)?))),
+        "/reject" => Ok(Some(Line::Reject(number(command, rest)?))),
+        "/cancel" => Ok(Some(Line::Cancel(number(command, rest)?))),
         "/all" if rest.is_empty() => Err("usage: /all TEXT".into()),
         "/all" => Ok(Some(Line::All { text: rest.into() })),
         "/password" => Ok(Some(Line::Password((!rest.is_empty()).then(|| rest.into())))),
@@ -66,6 +91,27 @@ pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
         "/quit" => alone(Line::Quit),
         _ => Err(format!("there is no command {command}; /help lists all")),
     }
+}
+
+/// A path as people type it: all of the rest, perhaps in quotes, perhaps from their home on.
+fn file(text: &str) -> Option<PathBuf> {
+    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    match unquoted.strip_prefix("~/").and_then(|rest| Some(home()?.join(rest))) {
+        Some(path) => Some(path),
+        None => (!unquoted.is_empty()).then(|| unquoted.into()),
+    }
+}
+
+/// The number of a transfer, if one is named.
+fn number(command: &str, rest: &str) -> Result<Option<TransferId>, String> {
+    let rest = rest.trim_end();
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let number =
+        rest.parse().map_err(|_| format!("usage: {command} [N], with the number that the offer names"))?;
+    Ok(Some(TransferId(number)))
 }
 
 /// A user's name as it may be typed after `/tell`.
@@ -101,7 +147,7 @@ fn recipient(text: &str) -> Result<(String, &str), String> {
             _ => to.push(character),
         }
     }
-    Err("the quote is not closed: /tell \"USER\" TEXT".into())
+    Err("the quote after the command is not closed".into())
 }
 
 #[cfg(test)]
@@ -137,6 +183,13 @@ mod tests {
         assert_eq!(parse("/whoami"), Ok(Some(Line::Whoami)));
         assert_eq!(parse("/help"), Ok(Some(Line::Help)));
         assert_eq!(parse("/quit"), Ok(Some(Line::Quit)));
+        let file = |to: &str, path: &str| Ok(Some(Line::File { to: to.into(), path: path.into() }));
+        assert_eq!(parse("/file bob cat.jpg"), file("bob", "cat.jpg"));
+        assert_eq!(parse("/file \"bob smith\" my cat .jpg "), file("bob smith", "my cat .jpg"));
+        assert_eq!(parse("/file public \"/a b/c\""), file("public", "/a b/c"));
+        assert_eq!(parse("/accept"), Ok(Some(Line::Accept(None))));
+        assert_eq!(parse("/reject 3 "), Ok(Some(Line::Reject(Some(TransferId(3))))));
+        assert_eq!(parse("/cancel 4"), Ok(Some(Line::Cancel(Some(TransferId(4))))));
         assert_eq!(parse("/password"), Ok(Some(Line::Password(None))));
         assert_eq!(parse("/password a b"), Ok(Some(Line::Password(Some("a b".into())))));
         for (line, says) in [
@@ -149,6 +202,9 @@ mod tests {
             ("/tell \"alice\"hi", "space"),
             ("/tell \"\" hi", "usage"),
             ("/all  ", "usage: /all TEXT"),
+            ("/file bob", "usage: /file USER PATH"),
+            ("/file bob \"\"", "usage: /file USER PATH"),
+            ("/accept it", "usage: /accept [N]"),
         ] {
             assert!(parse(line).unwrap_err().contains(says), "{line}");
         }

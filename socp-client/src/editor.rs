@@ -116,7 +116,10 @@ impl Prompt {
     }
 }
 
-/// Completes commands, and names of users after `/tell`.
+/// What is followed by a user's name.
+const TO_A_USER: [&str; 2] = ["/tell ", "/file "];
+
+/// Completes commands, and names of users after those that need one.
 struct Names {
     inputs: mpsc::Sender<Input>,
     colour: bool,
@@ -136,8 +139,9 @@ impl Completer for Names {
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = &line[..pos];
-        Ok(match typed.strip_prefix("/tell ") {
-            Some(name) => ("/tell ".len(), names_for(name, self.online())),
+        let named = TO_A_USER.iter().find_map(|command| Some((command.len(), typed.strip_prefix(command)?)));
+        Ok(match named {
+            Some((start, name)) => (start, names_for(name, self.online())),
             None if typed.contains(' ') => (0, Vec::new()),
             None => (0, commands_for(typed)),
         })

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use socp_core::client::{Command, Notice, Record, Text, escape_label};
+use socp_core::client::{Command, Direction, FileCommand, FileNotice, Notice, Record, Text, escape_label};
 use socp_core::wire::{ErrorCode, Id, Meta, ServerId};
 use socp_transport::Failure;
 use socp_transport::client::{Client, ClientConfig, Notices};
@@ -37,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Slowest redial. A person waits at the screen, so it is less than a program's.
 const REDIAL_SLOWEST: Duration = Duration::from_secs(15);
 
+/// How often people are told how far a file is; programs are told every second.
+const PROGRESS: Duration = Duration::from_secs(5);
+
 /// When the session ends, what is half written has this long.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -58,6 +62,11 @@ pub(crate) async fn run(
     config.user_id = identity.user_id.clone();
     config.meta = Meta::named(&args.user);
     config.store = Box::new(store);
+    config.downloads = Some(downloads(args, dir));
+    config.auto_accept = args.auto_accept;
+    if !args.json {
+        config.timing.progress = PROGRESS;
+    }
     config.timing.redial_slowest = REDIAL_SLOWEST;
     config.timing.flush = FLUSH;
     let me = identity.user_id.clone().unwrap_or_else(|| Id::derived_from(identity.key.public_key()).into());
@@ -112,6 +121,14 @@ pub(crate) async fn run(
     let outcome = session.run(inputs, notices, keeper).await;
     drop(restore);
     outcome
+}
+
+/// Where files of others go.
+fn downloads(args: &Args, dir: &DataDir) -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let usual = || absolute("HOME").map(|home| home.join("Downloads")).filter(|path| path.is_dir());
+    let chosen = args.downloads.clone().or_else(|| absolute("XDG_DOWNLOAD_DIR")).or_else(usual);
+    chosen.unwrap_or_else(|| dir.file("downloads"))
 }
 
 /// What the client is asked to do.
@@ -231,11 +248,15 @@ impl Session {
     }
 
     async fn on_notice(&mut self, notice: Notice) {
+        if let Some(reference) = notice.ends() {
+            self.pending.remove(&reference);
+        }
         match &notice {
-            Notice::Sent { reference, .. }
-            | Notice::List { reference, .. }
-            | Notice::Failed { reference: Some(reference), .. } => {
-                self.pending.remove(reference);
+            // A file that moves has its time, also after the user left.
+            Notice::File(FileNotice::Progress { transfer, .. }) if transfer.direction == Direction::Out => {
+                if self.leaving.is_some() {
+                    self.leave();
+                }
             }
             Notice::Ready { server_id, .. } => self.server_id = Some(server_id.clone()),
             Notice::LoginRefused { code, detail, retrying: false } => {
@@ -258,7 +279,10 @@ impl Session {
             | Notice::KeyChanged { .. }
             | Notice::KeyConflict { .. }
             | Notice::Message { .. }
-            | Notice::Failed { reference: None, .. }
+            | Notice::Sent { .. }
+            | Notice::List { .. }
+            | Notice::Failed { .. }
+            | Notice::File(_)
             | Notice::Dropped { .. } => {}
         }
         self.screen.notice(&notice).await;
@@ -279,7 +303,7 @@ impl Session {
                 };
                 match line.transpose() {
                     None => {}
-                    Some(Ok(Line::Quit)) => self.leave(),
+                    Some(Ok(Line::Quit)) => self.take_leave().await,
                     Some(line) if self.holds => self.held.push_back((number, line)),
                     Some(line) => self.act(number, line).await,
                 }
@@ -291,7 +315,14 @@ impl Session {
                     let _ = orders.try_send(Order::Names(reply));
                 }
             }
-            Input::End => self.leave(),
+            Input::End => self.take_leave().await,
+        }
+    }
+
+    async fn take_leave(&mut self) {
+        self.leave();
+        if !self.pending.is_empty() {
+            self.screen.finishing().await;
         }
     }
 
@@ -306,6 +337,12 @@ impl Session {
             }
             Ok(Line::All { text }) => self.order(number, Command::All { text: Text::from(text) }).await,
             Ok(Line::List) => self.order(number, Command::List).await,
+            Ok(Line::File { to, path }) => {
+                self.order(number, Command::File(FileCommand::Send { to: to.into(), path })).await;
+            }
+            Ok(Line::Accept(id)) => self.order(number, Command::File(FileCommand::Accept(id))).await,
+            Ok(Line::Reject(id)) => self.order(number, Command::File(FileCommand::Reject(id))).await,
+            Ok(Line::Cancel(id)) => self.order(number, Command::File(FileCommand::Cancel(id))).await,
             Ok(Line::Whoami) => {
                 let key = self.identity.key.public_key();
                 self.screen.whoami(number, &self.server, self.server_id.as_ref(), key).await;

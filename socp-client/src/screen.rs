@@ -166,6 +166,13 @@ impl Screen {
         }
     }
 
+    /// Tells who leaves that it takes a moment.
+    pub(crate) async fn finishing(&self) {
+        if self.has_prompt {
+            self.plain("finishing what is under way; Ctrl-C leaves at once").await;
+        }
+    }
+
     async fn own(&self, own: &Own<'_>) {
         self.json(serde_json::to_string(own).ok()).await;
     }
@@ -226,6 +233,7 @@ fn coloured(line: &str) -> String {
         "user added" | "ready" | "reconnected" => "32",
         "user removed" | "sent" => "2",
         "disconnected" => "33",
+        file if file.starts_with("file") => "35",
         "error" | "login refused" | "replaced" => "31",
         "KEY CHANGED" | "KEY CONFLICT" | "SERVER CHANGED" => "1;37;41",
         _ => "1",

@@ -463,7 +463,7 @@ impl Pair {
         prop_assert_eq!(&actions, &twin);
         for action in actions {
             match action {
-                Action::Send { to, frame: Outgoing::Relay(text) } => {
+                Action::Send { to, frame: Outgoing::Relay(text) | Outgoing::Bulk(text) } => {
                     let came_by = self.came_by.get(&text).copied();
                     prop_assert!(
                         came_by.is_none_or(|link| !to.contains(&link)),

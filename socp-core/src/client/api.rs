@@ -6,6 +6,7 @@ use crate::crypto::{CryptoError, Refusal, Unsigned, Verified};
 use crate::wire::{ErrorCode, HostPort, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
 
 use super::draft::{Draft, DraftId};
+use super::files::{FileAction, FileCommand, FileEvent, FileNotice, OfferPolicy};
 use super::limits::{Limits, Timing};
 use super::records::{Record, ServerPin};
 use super::sealed::{Opened, SealedMessage};
@@ -23,6 +24,8 @@ pub struct Config {
     pub program: Box<str>,
     /// The server's address, as it is dialled; the login proof names it (decisions §4).
     pub address: HostPort,
+    /// Which files of others are taken.
+    pub files: OfferPolicy,
     /// Bounds.
     pub limits: Limits,
     /// Intervals and timeouts.
@@ -40,6 +43,7 @@ impl Config {
             meta: Meta::empty(),
             program: concat!("socp-client/", env!("CARGO_PKG_VERSION")).into(),
             address,
+            files: OfferPolicy::default(),
             limits: Limits::default(),
             timing: Timing::default(),
             seed,
@@ -89,11 +93,13 @@ pub enum Event {
     DraftFailed(DraftId, CryptoError),
     /// An [`Action::Open`] is done, well or badly.
     Opened(Opened),
+    /// Something about a file.
+    File(FileEvent),
     /// Quit: what is under way is finished or fails visibly, then the link is closed.
     Shutdown,
 }
 
-/// What the user wants (§14). Ends in [`Notice::Sent`], [`Notice::List`] or [`Notice::Failed`].
+/// What the user wants (§14). Ends in the notice for which [`Notice::ends`] gives its reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `/tell`: a message to one user.
@@ -110,6 +116,8 @@ pub enum Command {
     },
     /// `/list`: who is online.
     List,
+    /// `/file`, `/accept`, `/reject`, `/cancel`.
+    File(FileCommand),
 }
 
 /// What the machine asks of the driver. The order of a batch is its meaning: frames, sealed ones
@@ -128,6 +136,8 @@ pub enum Action {
     Open(SealedMessage),
     /// Make a change durable before the batch's frames leave.
     Persist(Record),
+    /// Something about a file.
+    File(FileAction),
     /// Send a WebSocket ping.
     Ping,
     /// Close the link once the frames before this are written. The machine has forgotten it already.
@@ -257,6 +267,8 @@ pub enum Notice {
         /// Who is online.
         users: Vec<KnownUser>,
     },
+    /// Something about a file.
+    File(FileNotice),
     /// A frame came to nothing; for logs.
     Dropped {
         /// Why, one of few fixed texts.
@@ -264,6 +276,43 @@ pub enum Notice {
         /// More words.
         detail: Box<str>,
     },
+}
+
+impl Notice {
+    /// The reference of the command that this ends. A message that was sent may still fail later.
+    pub fn ends(&self) -> Option<u64> {
+        match self {
+            Self::Sent { reference, .. }
+            | Self::List { reference, .. }
+            | Self::Failed { reference: Some(reference), .. }
+            | Self::File(
+                FileNotice::Accepted { reference, .. }
+                | FileNotice::Stopped { reference, .. }
+                | FileNotice::Sent { reference, .. },
+            ) => Some(*reference),
+            Self::Ready { .. }
+            | Self::Reconnected
+            | Self::Disconnected { .. }
+            | Self::LoginRefused { .. }
+            | Self::Replaced { .. }
+            | Self::ServerChanged { .. }
+            | Self::Stopped
+            | Self::UserAdded { .. }
+            | Self::UserRemoved { .. }
+            | Self::KeyChanged { .. }
+            | Self::KeyConflict { .. }
+            | Self::Message { .. }
+            | Self::Failed { reference: None, .. }
+            | Self::File(
+                FileNotice::Offering(_)
+                | FileNotice::Offered { .. }
+                | FileNotice::Progress { .. }
+                | FileNotice::Saved { .. }
+                | FileNotice::Failed { .. },
+            )
+            | Self::Dropped { .. } => None,
+        }
+    }
 }
 
 /// Which way a message took.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Now;
 use crate::crypto::{ContentInput, RSA_BYTES};
-use crate::wire::{ErrorCode, Frame, Message, Timestamp, UserId};
+use crate::wire::{Binary, ErrorCode, Frame, Message, Timestamp, UserId};
 
 use super::api::{Action, Doubt, MessageKind, Notice, Text};
 use super::label::escape_detail;
@@ -79,6 +79,17 @@ impl Inbox {
         self.pending.len()
     }
 
+    /// Whether what is proven to be somebody's was not shown yet.
+    pub(super) fn is_new(&self, digest: [u8; 32]) -> bool {
+        !self.shown.contains(&digest)
+    }
+
+    /// Its repeats will be dropped, across restarts.
+    pub(super) fn remember_shown(&mut self, digest: [u8; 32], max: usize, out: &mut Vec<Action>) {
+        self.shown.remember(digest, max);
+        out.push(Action::Persist(Record::Shown(digest)));
+    }
+
     #[cfg(test)]
     pub(super) fn shown_len(&self) -> usize {
         self.shown.digests.len()
@@ -113,7 +124,7 @@ impl Client {
                 detail,
             }));
         }
-        let digest = digest(&from, message);
+        let digest = shown_digest(&from, message.ciphertext.bytes(), message.content_sig.as_ref());
         if self.inbox.shown.contains(&digest) {
             return dropped(out, "message was shown before", from.as_str());
         }
@@ -218,8 +229,7 @@ impl Client {
         }
         let max = self.config.limits.shown;
         if verified.is_ok() {
-            self.inbox.shown.remember(digest, max);
-            out.push(Action::Persist(Record::Shown(digest)));
+            self.inbox.remember_shown(digest, max, out);
         } else {
             // A twin whose time a relay has altered must not shadow the real one.
             self.inbox.doubtful.remember(digest, max);
@@ -228,11 +238,10 @@ impl Client {
     }
 }
 
-/// What makes two messages the same, whatever the envelope says.
-fn digest(from: &UserId, message: &Message) -> [u8; 32] {
+/// What makes two messages or offers the same, whatever the envelope says.
+pub(super) fn shown_digest(from: &UserId, content: &[u8], signature: Option<&Binary>) -> [u8; 32] {
     let mut hash = Sha256::new();
-    let signature = message.content_sig.as_ref().map_or(&[][..], |sig| sig.bytes());
-    for part in [from.as_str().as_bytes(), message.ciphertext.bytes(), signature] {
+    for part in [from.as_str().as_bytes(), content, signature.map_or(&[][..], |sig| sig.bytes())] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

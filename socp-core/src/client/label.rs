@@ -78,7 +78,7 @@ fn unicode(character: char) -> String {
 }
 
 /// Characters that show nothing, look like a space, or change how their neighbours are shown.
-fn is_hidden(character: char) -> bool {
+pub(super) fn is_hidden(character: char) -> bool {
     character.is_control()
         || (character.is_whitespace() && character != ' ')
         || matches!(character,

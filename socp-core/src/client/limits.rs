@@ -27,6 +27,28 @@ pub struct Limits {
     pub received_messages: usize,
     /// Digests of shown messages.
     pub shown: usize,
+    /// Longest file, sent or received, in bytes (decisions §1).
+    pub file_bytes: u64,
+    /// Transfers to others at one time, and recipients of one file.
+    pub files_out: usize,
+    /// Chunks, of all transfers together, that are being sealed or written: enough for a pool and a batch of
+    /// writes, and half a megabyte.
+    pub chunks_in_flight: u64,
+    /// Chunks of one transfer that its recipient has not opened yet. At 0.285 MB/s per core this is 0.4 s of
+    /// two cores' work, which covers the slowest of paths.
+    pub file_window: u64,
+    /// The same of all transfers to us together: a quarter of what our server keeps for us (its link's queue).
+    pub file_windows: u64,
+    /// Chunks that a recipient who does not answer FILE_START, as the standard has it, gets at once.
+    pub blind_chunks: u64,
+    /// Chunks a second after these: less than the slowest implementation decrypts.
+    pub blind_chunks_per_second: u64,
+    /// Files that others offer us or send.
+    pub files_in: usize,
+    /// Files that one other user offers us or sends.
+    pub files_in_per_user: usize,
+    /// Bytes of sealed blocks that nobody has accepted yet, of all files together.
+    pub kept_bytes: u64,
 }
 
 impl Default for Limits {
@@ -43,6 +65,16 @@ impl Default for Limits {
             opens_in_flight: 16,
             received_messages: 4_096,
             shown: super::MAX_SHOWN,
+            file_bytes: 64 * 1024 * 1024,
+            files_out: 256,
+            chunks_in_flight: 512,
+            file_window: 512,
+            file_windows: 1_024,
+            blind_chunks: 256,
+            blind_chunks_per_second: 200,
+            files_in: 32,
+            files_in_per_user: 8,
+            kept_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -71,6 +103,14 @@ pub struct Timing {
     pub challenge: Duration,
     /// On quitting, what is under way has this long to be written.
     pub flush: Duration,
+    /// Whose client has not answered FILE_START within this has one that never will.
+    pub file_answer: Duration,
+    /// An offered file may be accepted for this long.
+    pub file_offer: Duration,
+    /// A file that does not move for this long has failed.
+    pub file_idle: Duration,
+    /// How far a file is, is told this often.
+    pub progress: Duration,
 }
 
 impl Default for Timing {
@@ -87,6 +127,10 @@ impl Default for Timing {
             list: secs(15),
             challenge: secs(5),
             flush: secs(10),
+            file_answer: secs(3),
+            file_offer: secs(600),
+            file_idle: secs(60),
+            progress: secs(1),
         }
     }
 }
@@ -106,6 +150,10 @@ impl Timing {
             list,
             challenge,
             flush,
+            file_answer,
+            file_offer,
+            file_idle,
+            progress,
         } = self;
         Self {
             login: sane(login),
@@ -118,6 +166,10 @@ impl Timing {
             list: sane(list),
             challenge: sane(challenge),
             flush: sane(flush),
+            file_answer: sane(file_answer),
+            file_offer: sane(file_offer),
+            file_idle: sane(file_idle),
+            progress: sane(progress),
         }
     }
 }

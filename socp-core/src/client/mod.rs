@@ -7,6 +7,7 @@
 mod api;
 mod directory;
 mod draft;
+mod files;
 mod inbox;
 mod label;
 mod limits;
@@ -27,16 +28,23 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use api::*;
 pub use draft::{Draft, DraftId};
+pub use files::{
+    ChunkRun, Direction, Expected, FileAction, FileCommand, FileEvent, FileInfo, FileNotice, Offer,
+    OfferPolicy, SourceId, Transfer, TransferId, safe_file_name, split_name,
+};
 pub use label::{MAX_LABEL_CHARS, escape_label, escape_text};
 pub use limits::{Limits, Timing};
 pub use records::*;
 pub use sealed::{Opened, SealedMessage};
 
-use crate::crypto::{Admission, Check, Claimed, Purpose, Refusal, Unverified, Verified, Verifier};
+use crate::crypto::{
+    Admission, Check, Claimed, Purpose, Refusal, Unverified, Verified, Verifier, manifest_check,
+};
 use crate::wire::{Empty, ErrorCode, Frame, Payload, PublicKey, ServerId, Timestamp, UserId};
 use crate::{Deadline, Now};
 
 use directory::Directory;
+use files::Files;
 use inbox::Inbox;
 use label::escape_detail;
 use outbox::Outbox;
@@ -55,6 +63,7 @@ pub struct Client {
     missing_until: Option<Duration>,
     outbox: Outbox,
     inbox: Inbox,
+    files: Files,
     clock: Clock,
     chance: ChaCha20Rng,
     /// Set when the user quits: until then what is under way may finish.
@@ -96,6 +105,7 @@ impl Client {
             missing_until: None,
             outbox: Outbox::default(),
             inbox: Inbox::new(shown, limits.shown),
+            files: Files::default(),
             clock: Clock { last: 0, instant: now.instant },
             chance: ChaCha20Rng::from_seed(config.seed),
             quit_at: None,
@@ -112,7 +122,10 @@ impl Client {
                 Err(error) => return Admission::Refuse(Refusal::bad_key(&frame, error)),
             }
         } else if speaks_for_itself(&frame, self.is_from_server(&frame)) {
-            return Admission::Accept(Verified::unchecked(frame));
+            return match self.author_check(&frame) {
+                Some(check) => Admission::Verify(Unverified::new(frame, vec![check])),
+                None => Admission::Accept(Verified::unchecked(frame)),
+            };
         } else if let Some(pin) = &self.pin {
             pin.key.clone()
         } else {
@@ -129,6 +142,21 @@ impl Client {
         let claimed = Claimed::Payload { hint };
         let check = Check { purpose: Purpose::Transport, key, required: true, claimed };
         Admission::Verify(Unverified::new(frame, vec![check]))
+    }
+
+    /// What proves whose a file or an acknowledgement is. Without the proof it is shown as not verified, or does
+    /// nothing.
+    fn author_check(&self, frame: &Frame) -> Option<Check> {
+        let key = || self.key_of(&UserId::from(frame.from()?.clone())).cloned();
+        match frame.payload() {
+            Payload::FileStart(start) => manifest_check(frame, start, key()?, false),
+            Payload::Ack(_) if frame.sig().is_some() => {
+                let claimed = Claimed::Payload { hint: None };
+                Some(Check { purpose: Purpose::Transport, key: key()?, required: false, claimed })
+            }
+            // Of a chunk the manifest's hash will tell.
+            _ => None,
+        }
     }
 
     /// [`Client::admit`], the checks, and [`Client::handle`] in one.
@@ -169,10 +197,11 @@ impl Client {
                 Phase::Waiting { .. } | Phase::Open(_) | Phase::Stopped => {}
             },
             Event::Wakeup => {}
-            Event::Command { reference, command } => self.on_command(reference, command, &mut out),
+            Event::Command { reference, command } => self.on_command(now, reference, command, &mut out),
             Event::Written(draft) => self.on_written(draft, &mut out),
             Event::DraftFailed(draft, error) => self.on_draft_failed(draft, error, &mut out),
             Event::Opened(opened) => self.on_opened(opened, &mut out),
+            Event::File(event) => self.on_file_event(now, event, &mut out),
             Event::Shutdown => {
                 let until = now.instant.saturating_add(self.config.timing.flush);
                 self.quit_at.get_or_insert(until);
@@ -180,6 +209,7 @@ impl Client {
         }
         if self.is_ready() {
             self.run_commands(now, &mut out);
+            self.pump_files(now, &mut out);
         }
         self.open_messages(&mut out);
         self.finish_quitting(now, &mut out);
@@ -211,6 +241,8 @@ impl Client {
         let rest = [
             self.missing_until.and_then(|at| deadline(at, "missing users")),
             self.outbox.list_until().and_then(|at| deadline(at, "list")),
+            self.files_deadline().and_then(|at| deadline(at, "files")),
+            self.files_paced_at().and_then(|at| deadline(at, "chunks")),
             self.quit_at.filter(|_| !self.is_stopped()).and_then(|at| deadline(at, "quit")),
         ];
         of_phase.into_iter().chain(rest).flatten().min_by_key(|deadline| deadline.at)
@@ -246,11 +278,12 @@ impl Client {
             }
         }
         if self.missing_until.is_some_and(|at| at <= now.instant) {
-            self.on_missing(out);
+            self.on_missing(now, out);
         }
         if self.outbox.list_until().is_some_and(|at| at <= now.instant) {
             self.on_list_timeout(out);
         }
+        self.on_files_due(now, out);
     }
 
     /// After [`Event::Shutdown`]: ends the session once nothing is under way, or time is up, or there is
@@ -263,11 +296,12 @@ impl Client {
             Phase::Waiting { .. } => self.fail_commands("not connected", out),
             Phase::Dialling | Phase::Open(_) => {}
         }
-        let idle = self.outbox.is_idle() && self.inbox.len() == 0;
+        let idle = self.outbox.is_idle() && self.inbox.len() == 0 && self.files.is_idle();
         if !idle && !time_is_up {
             return;
         }
         if self.is_ready() {
+            self.cancel_files(now, out);
             self.send_to_server(now, &Payload::CtrlClose(Empty {}), out);
         }
         self.stop("the user quits", out);
@@ -345,7 +379,7 @@ impl Client {
 }
 
 /// Frames that need no proof of the server's: a message in the public channel, whose author signed its content;
-/// what we do not act on; and a bare CTRL_CLOSE (decisions §1), which does no more than closing the
+/// files and what acknowledges them, likewise; what we do not act on; and a bare CTRL_CLOSE (decisions §1), which does no more than closing the
 /// socket would.
 fn speaks_for_itself(frame: &Frame, from_server: bool) -> bool {
     let ignored = matches!(
@@ -355,6 +389,7 @@ fn speaks_for_itself(frame: &Frame, from_server: bool) -> bool {
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
+            | Payload::Ack(_)
             | Payload::Unknown(_)
     );
     let relayed = matches!(frame.payload(), Payload::MsgPublicChannel(_)) && !from_server;

@@ -2,6 +2,7 @@
 //! (§14, decisions §6).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::Client;
 use super::api::{Action, Command, MessageKind, Notice, SentTo, Text};
 use super::directory::Unresolved;
 use super::draft::{Draft, DraftId, split};
+use super::files::FileCommand;
 use super::inbox::failed;
 
 /// What is to be sent, and what was.
@@ -40,6 +42,7 @@ enum Order {
     Tell { to: Box<str>, pieces: Vec<Arc<str>> },
     All { pieces: Vec<Arc<str>> },
     List,
+    File { to: Box<str>, path: PathBuf },
 }
 
 /// Recipients times pieces, of which `next` counts off.
@@ -138,7 +141,7 @@ impl Outbox {
 
 impl Client {
     /// Takes a command on, or fails it at once.
-    pub(super) fn on_command(&mut self, reference: u64, command: Command, out: &mut Vec<Action>) {
+    pub(super) fn on_command(&mut self, now: Now, reference: u64, command: Command, out: &mut Vec<Action>) {
         let limits = &self.config.limits;
         let pieces = |text: Text| {
             let most = limits.text_parts * MAX_PLAINTEXT_BYTES;
@@ -159,7 +162,9 @@ impl Client {
             }
         };
         let order = match command {
-            Command::Tell { to, text: _ } if to.len() > limits.name_bytes => {
+            Command::Tell { to, .. } | Command::File(FileCommand::Send { to, .. })
+                if to.len() > limits.name_bytes =>
+            {
                 return failed(
                     out,
                     Some(reference),
@@ -170,6 +175,8 @@ impl Client {
             Command::Tell { to, text } => pieces(text).map(|pieces| Order::Tell { to, pieces }),
             Command::All { text } => pieces(text).map(|pieces| Order::All { pieces }),
             Command::List => Ok(Order::List),
+            Command::File(FileCommand::Send { to, path }) => Ok(Order::File { to, path }),
+            Command::File(decision) => return self.on_file_decision(now, reference, decision, out),
         };
         let order = match order {
             Ok(order) => order,
@@ -224,6 +231,7 @@ impl Client {
                 self.outbox.listing = Some(listing);
                 return self.request_list(now, out);
             }
+            Order::File { to, path } => return self.start_sending(reference, &to, path, out),
             Order::Tell { to, pieces } => match self.directory.resolve(&to) {
                 Ok(user) => (Audience::One(user.clone()), vec![user], pieces),
                 Err(Unresolved::Unknown) => {

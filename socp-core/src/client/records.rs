@@ -9,7 +9,7 @@ pub enum Record {
     ServerPin(ServerPin),
     /// A user's pinned key: insert or replace by id.
     UserPin(UserPin),
-    /// A message was shown; its repeats are dropped. Only the newest [`MAX_SHOWN`] need be kept.
+    /// A message or an offered file was shown; its repeats are dropped. Only the newest [`MAX_SHOWN`] need be kept.
     Shown([u8; 32]),
 }
 

@@ -1,6 +1,7 @@
 //! What the server tells of the users online (decisions §5), as changes of the directory and as notices.
 
-use crate::wire::{DirectoryEntry, UserKeyConflict, UserRemoved};
+use crate::Now;
+use crate::wire::{DirectoryEntry, UserId, UserKeyConflict, UserRemoved};
 
 use super::api::{Action, Notice};
 use super::directory::Change;
@@ -15,12 +16,17 @@ impl Client {
         self.confirm(std::slice::from_ref(entry), out);
     }
 
-    pub(super) fn on_user_removed(&mut self, removed: &UserRemoved, out: &mut Vec<Action>) {
+    pub(super) fn on_user_removed(&mut self, now: Now, removed: &UserRemoved, out: &mut Vec<Action>) {
         if !self.is_event(removed.event.as_deref(), "removed") {
             return dropped(out, "another frame relabelled as USER_REMOVED", removed.user_id.as_str());
         }
-        if let Some(label) = self.directory.remove(&removed.user_id) {
-            out.push(Action::Notify(Notice::UserRemoved { user_id: removed.user_id.clone(), label }));
+        self.on_gone(now, &removed.user_id, out);
+    }
+
+    fn on_gone(&mut self, now: Now, user_id: &UserId, out: &mut Vec<Action>) {
+        if let Some(label) = self.directory.remove(user_id) {
+            self.on_other_end_gone(now, user_id, &label, out);
+            out.push(Action::Notify(Notice::UserRemoved { user_id: user_id.clone(), label }));
         }
     }
 
@@ -73,12 +79,10 @@ impl Client {
     }
 
     /// Who was not confirmed since the reconnect has gone.
-    pub(super) fn on_missing(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn on_missing(&mut self, now: Now, out: &mut Vec<Action>) {
         self.missing_until = None;
         for user_id in self.directory.missing() {
-            if let Some(label) = self.directory.remove(&user_id) {
-                out.push(Action::Notify(Notice::UserRemoved { user_id, label }));
-            }
+            self.on_gone(now, &user_id, out);
         }
     }
 }

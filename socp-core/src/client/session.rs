@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng;
 use crate::crypto::{Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Verified};
 use crate::wire::{
     Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Payload,
-    Recipient, ServerId, UserHello, UserLoggedIn,
+    Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
 };
 use crate::{Now, close_code};
 
@@ -119,6 +119,18 @@ impl Client {
         out.push(Action::Send(Unsigned::new(from, to, ts, SharedPayload::new(payload))));
     }
 
+    /// Sends a frame of our own to another user; its payload carries the same time.
+    pub(super) fn send_to_user(
+        &mut self,
+        to: &UserId,
+        ts: Timestamp,
+        payload: &Payload,
+        out: &mut Vec<Action>,
+    ) {
+        let from = self.config.user_id.id().clone();
+        out.push(Action::Send(Unsigned::new(from, Recipient::from(to), ts, SharedPayload::new(payload))));
+    }
+
     /// The server's id, as pinned or as it calls itself.
     pub(super) fn server_id(&self) -> Option<&ServerId> {
         match (&self.pin, &self.phase) {
@@ -144,6 +156,7 @@ impl Client {
             return dropped(out, why, frame.frame().kind().as_str());
         }
         let logged_in = matches!(stage, Stage::Syncing { .. } | Stage::Ready);
+        let verified = &frame;
         let frame = frame.frame();
         match frame.payload() {
             Payload::LoginChallenge(challenge) => self.on_login_challenge(now, challenge, out),
@@ -153,7 +166,7 @@ impl Client {
             Payload::Directory(page) if logged_in => self.on_directory(now, page, out),
             Payload::ListResponse(page) if logged_in => self.on_list_response(now, page, out),
             Payload::UserAdded(entry) if logged_in => self.on_user_added(entry, out),
-            Payload::UserRemoved(removed) if logged_in => self.on_user_removed(removed, out),
+            Payload::UserRemoved(removed) if logged_in => self.on_user_removed(now, removed, out),
             Payload::UserKeyConflict(conflict) if logged_in => self.on_user_key_conflict(conflict, out),
             Payload::UserDeliver(message) if logged_in => {
                 self.on_message(now, MessageKind::Direct, frame, message, out);
@@ -161,13 +174,21 @@ impl Client {
             Payload::MsgPublicChannel(message) if logged_in => {
                 self.on_message(now, MessageKind::Public, frame, message, out);
             }
+            Payload::FileStart(start) if logged_in => self.on_file_start(now, verified, start, out),
+            Payload::FileChunk(chunk) if logged_in => self.on_file_chunk(now, frame, chunk, out),
+            Payload::FileEnd(end) if logged_in => self.on_file_end(frame, end, out),
+            Payload::Ack(ack) if logged_in => self.on_ack(now, verified, ack, out),
             Payload::Directory(_)
             | Payload::ListResponse(_)
             | Payload::UserAdded(_)
             | Payload::UserRemoved(_)
             | Payload::UserKeyConflict(_)
             | Payload::UserDeliver(_)
-            | Payload::MsgPublicChannel(_) => dropped(out, "a frame before the login", frame.kind().as_str()),
+            | Payload::MsgPublicChannel(_)
+            | Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::Ack(_) => dropped(out, "a frame before the login", frame.kind().as_str()),
             // Nothing for us to do, so far.
             Payload::Heartbeat(_)
             | Payload::Pubkey(_)
@@ -177,14 +198,10 @@ impl Client {
             | Payload::PublicChannelUpdated(_)
             | Payload::PublicChannelKeyShare(_)
             | Payload::PublicChannelSnapshot(_)
-            | Payload::FileStart(_)
-            | Payload::FileChunk(_)
-            | Payload::FileEnd(_)
             | Payload::FileStartDeliver(_)
             | Payload::FileChunkDeliver(_)
             | Payload::FileEndDeliver(_)
-            | Payload::UserHelloAck(_)
-            | Payload::Ack(_) => {}
+            | Payload::UserHelloAck(_) => {}
             // What a server does not send to a user.
             Payload::ServerHelloJoin(_)
             | Payload::ServerWelcome(_)
@@ -393,7 +410,7 @@ impl Client {
                 }
             }
             Stage::Syncing { .. } | Stage::Ready => {
-                if self.on_message_refused(report, out) {
+                if self.on_message_refused(report, out) || self.on_file_refused(now, report, out) {
                 } else if code == ErrorCode::NameInUse {
                     // Two clients of one user would throw each other out for ever.
                     out.push(Action::Notify(Notice::Replaced { detail }));
@@ -414,6 +431,7 @@ impl Client {
     /// The link is gone, or the dial came to nothing.
     pub(super) fn on_link_lost(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
         self.outbox.on_link_lost();
+        self.on_files_cut_off(now, "the link to the server was lost", out);
         self.missing_until = None;
         let most = self.config.timing.redial_first.saturating_mul(1 << self.outage.attempts.min(20));
         let most = most.min(self.config.timing.redial_slowest).as_millis();
@@ -435,6 +453,7 @@ impl Client {
         self.phase = Phase::Stopped;
         self.missing_until = None;
         self.fail_commands(why, out);
+        self.fail_files(why, out);
         out.push(Action::Notify(Notice::Stopped));
     }
 }

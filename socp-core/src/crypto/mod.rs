@@ -7,6 +7,7 @@
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
 mod content;
+mod manifest;
 #[cfg(any(feature = "aws-lc", feature = "rsa"))]
 mod pem;
 mod proof;
@@ -18,6 +19,7 @@ pub use content::{ContentForm, ContentInput, check_content};
 pub use proof::{Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified};
 pub use signed::{SharedPayload, Signed, Unsigned};
 
+pub(crate) use manifest::{manifest_check, sign_manifest};
 pub(crate) use proof::{Check, Claimed};
 
 use crate::wire::PublicKey;

@@ -119,6 +119,11 @@ impl Unsigned {
         Ok(Signed(self.write(Some(signature)).into()))
     }
 
+    /// The text of a frame that is not signed, which of our frames FILE_CHUNK alone is (decisions §1).
+    pub(crate) fn without_signature(&self) -> WireText {
+        self.write(None).into()
+    }
+
     fn write(&self, signature: Option<&Signature>) -> String {
         use std::fmt::Write as _;
         let mut text = String::with_capacity(self.encoded_len());

@@ -10,7 +10,7 @@ use super::seen::frame_key;
 use crate::crypto::{
     Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm,
 };
-use crate::crypto::{Unverified, Verified};
+use crate::crypto::{Unverified, Verified, manifest_check};
 use crate::wire::{
     ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicKey, ServerId, UserAdvertise,
 };
@@ -23,6 +23,8 @@ pub(super) enum Rule {
     Checks(Vec<Check>),
     /// A repeat of what was accepted before: to be dropped without paying for a check.
     Repeat,
+    /// Of no use, and nobody's fault: to be dropped likewise.
+    Ignore(&'static str),
 }
 
 impl Server {
@@ -36,7 +38,9 @@ impl Server {
             Ok(Rule::Checks(checks)) if !checks.is_empty() => {
                 Admission::Verify(Unverified::new(frame, checks))
             }
-            Ok(Rule::Checks(_) | Rule::Repeat) => Admission::Accept(Verified::unchecked(frame)),
+            Ok(Rule::Checks(_) | Rule::Repeat | Rule::Ignore(_)) => {
+                Admission::Accept(Verified::unchecked(frame))
+            }
             Err(refusal) => Admission::Refuse(refusal),
         }
     }
@@ -169,12 +173,14 @@ impl Server {
                 self.gossip_rule(frame, true)
             }
             Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
-            Payload::MsgPublicChannel(message) => self.relayed_message_rule(link, frame, message),
-            Payload::FileStart(_)
+            Payload::MsgPublicChannel(_)
+            | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
-            | Payload::PublicChannelKeyShare(_)
-            | Payload::Ack(_) => Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet")),
+            | Payload::Ack(_) => self.relayed_rule(link, frame),
+            Payload::PublicChannelKeyShare(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet"))
+            }
             Payload::ServerWelcome(_)
             | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
@@ -269,29 +275,28 @@ impl Server {
         Ok(Rule::Checks(checks))
     }
 
-    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server.
-    fn relayed_message_rule(
-        &self,
-        link: &ServerLink,
-        frame: &Frame,
-        message: &Message,
-    ) -> Result<Rule, Refusal> {
+    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server. Chunks
+    /// are many: none is remembered, since the recipient knows them by file and index, and those that are
+    /// under way when their author leaves are no fault of whoever carries them.
+    fn relayed_rule(&self, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let from = sender(frame)?;
-        if self.seen.contains(&frame_key(frame)) {
+        let is_chunk = matches!(frame.payload(), Payload::FileChunk(_));
+        if !is_chunk && self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
         }
         let author = UserId::from(from.clone());
         let key = self.users.get(&author).and_then(|user| user.key.clone());
         let Some(key) = key.filter(|_| self.is_located_at(&author, &link.server)) else {
-            return Err(foreign(frame));
+            return if is_chunk { Ok(Rule::Ignore("chunk of nobody there")) } else { Err(foreign(frame)) };
         };
-        if message.sender.as_ref().is_some_and(|sender| *sender != author) {
+        if frame.payload().named_sender().is_some_and(|sender| *sender != author) {
             return Err(foreign(frame));
         }
         let mut checks = sig_if_there(frame, &key, None);
-        checks.extend(content_check(frame, message, from, None, key));
+        checks.extend(author_check(frame, from, key));
         let trusted = link.proven || link.address.is_some();
         match checks.is_empty() && !trusted {
+            true if is_chunk => Ok(Rule::Ignore("unsigned chunk on an unproven link")),
             true => Err(Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")),
             false => Ok(Rule::Checks(checks)),
         }
@@ -308,21 +313,24 @@ impl Server {
             | Payload::PubkeyRequest(_)
             | Payload::Error(_)
             | Payload::CtrlClose(_) => Ok(sig_if_there(frame, &session.key, None)),
-            Payload::MsgDirect(message) => {
-                own_message(user, frame, message)?;
+            // What the standard wraps is routed first (decisions §6).
+            Payload::MsgDirect(_) => {
+                own_frame(user, frame)?;
                 Ok(sig_if_there(frame, &session.key, None))
             }
-            Payload::MsgPublicChannel(message) => {
-                own_message(user, frame, message)?;
-                let mut checks = sig_if_there(frame, &session.key, None);
-                checks.extend(content_check(frame, message, user.id(), None, session.key.clone()));
-                Ok(checks)
-            }
-            Payload::FileStart(_)
+            Payload::MsgPublicChannel(_)
+            | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
-            | Payload::PublicChannelKeyShare(_)
-            | Payload::Ack(_) => Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet")),
+            | Payload::Ack(_) => {
+                own_frame(user, frame)?;
+                let mut checks = sig_if_there(frame, &session.key, None);
+                checks.extend(author_check(frame, user.id(), session.key.clone()));
+                Ok(checks)
+            }
+            Payload::PublicChannelKeyShare(_) => {
+                Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet"))
+            }
             Payload::UserRegister(_) | Payload::UserLogin(_) => {
                 Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
             }
@@ -453,8 +461,18 @@ fn content_check(
     Some(Check { purpose: Purpose::Content, key, required: true, claimed })
 }
 
-fn own_message(user: &UserId, frame: &Frame, message: &Message) -> Result<(), Refusal> {
-    match &message.sender {
+/// What the author of an unwrapped frame signed in it, where such frames carry a `content_sig`.
+fn author_check(frame: &Frame, author: &Id, key: PublicKey) -> Option<Check> {
+    match frame.payload() {
+        Payload::MsgPublicChannel(message) => content_check(frame, message, author, None, key),
+        Payload::FileStart(start) => manifest_check(frame, start, key, true),
+        // The rest carries none.
+        _ => None,
+    }
+}
+
+fn own_frame(user: &UserId, frame: &Frame) -> Result<(), Refusal> {
+    match frame.payload().named_sender() {
         Some(sender) if sender != user => Err(foreign(frame)),
         Some(_) | None => Ok(()),
     }
@@ -480,5 +498,9 @@ pub(super) fn is_carried(kind: &FrameType) -> bool {
             | FrameType::PublicChannelUpdated
             | FrameType::ServerDeliver
             | FrameType::MsgPublicChannel
+            | FrameType::FileStart
+            | FrameType::FileChunk
+            | FrameType::FileEnd
+            | FrameType::Ack
     )
 }

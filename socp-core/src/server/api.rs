@@ -122,6 +122,9 @@ pub enum Outgoing {
     Own(Unsigned),
     /// A peer's, relayed with its own text.
     Relay(WireText),
+    /// The same of a part of a file: what people wrote goes before it, and a peer that is slow to take it
+    /// loses it rather than its link.
+    Bulk(WireText),
 }
 
 /// Facts for logs, screens and embedders.

@@ -7,11 +7,12 @@ use super::seen::delivery_key;
 use super::{InTransit, Location, MAX_IN_TRANSIT, Server};
 use crate::crypto::{SharedPayload, Unsigned, Verified};
 use crate::wire::{
-    ErrorCode, ErrorReport, Frame, FrameRef, Message, Payload, Recipient, ServerId, Timestamp, UserId,
+    ErrorCode, ErrorReport, Frame, FrameRef, FrameType, Message, Payload, Recipient, ServerId, Timestamp,
+    UserId,
 };
 
 /// Where a message to a user goes next (§10).
-enum Route {
+pub(super) enum Route {
     Local(LinkId),
     /// To the server by its own link, or by a neighbour that had news of it.
     Server {
@@ -29,7 +30,7 @@ impl Server {
     pub(super) fn on_msg_direct(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
         self.charge_message(link);
         let frame = frame.frame();
-        let Some(recipient) = recipient_of(frame, message) else {
+        let Some(recipient) = recipient_of(frame) else {
             let detail = "no recipient: neither payload.to nor to names a user";
             return self.undelivered(link, ErrorCode::UserNotFound, detail, frame.reference());
         };
@@ -55,7 +56,7 @@ impl Server {
                     Payload::ServerDeliver(Message { user_id: Some(recipient.clone()), ..delivery });
                 let delivery = self.delivery(Recipient::from(&server), ts, payload);
                 let Some(delivery) = delivery else { return self.too_long(link, frame) };
-                self.note_in_transit(&recipient, ts, user, &server);
+                self.note_in_transit(FrameType::MsgDirect, &recipient, ts, user, &server);
                 self.send_to(vec![hop], delivery);
             }
             Route::Unreachable => {
@@ -108,12 +109,20 @@ impl Server {
 
     /// ERROR from a server: a delivery found nobody. Its claim is dropped and the author is told.
     pub(super) fn on_server_error(&mut self, server: &ServerId, error: &ErrorReport) {
-        let about = error.reference.as_ref().filter(|about| &*about.kind == "SERVER_DELIVER");
+        let kind_of = |about: &&FrameRef| match FrameType::parse(&about.kind) {
+            FrameType::ServerDeliver => Some(FrameType::MsgDirect),
+            FrameType::FileStart => Some(FrameType::FileStart),
+            _ => None,
+        };
+        let about = error.reference.as_ref().filter(|about| kind_of(about).is_some());
         let recipient = about.and_then(|about| about.to.as_ref()?.parse::<UserId>().ok());
         let (Some(recipient), Some(ts)) = (recipient, about.and_then(|about| about.ts)) else {
             return self.dropped("error from a server", format!("{server}: {} {}", error.code, error.detail));
         };
-        let position = self.in_transit.iter().position(|sent| sent.recipient == recipient && sent.ts == ts);
+        let kind = about.as_ref().and_then(kind_of);
+        let position = self.in_transit.iter().position(|sent| {
+            sent.recipient == recipient && sent.ts == ts && Some(&sent.kind) == kind.as_ref()
+        });
         let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else { return };
         // The user may have come back there meanwhile, and that news may have been faster.
         let unchanged = sent.claim == (server.clone(), self.claim_order(server, &recipient));
@@ -122,7 +131,7 @@ impl Server {
         }
         let Some(link) = self.local.get(&sent.author).map(|session| session.link) else { return };
         let reference =
-            FrameRef { kind: "MSG_DIRECT".into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
+            FrameRef { kind: sent.kind.as_str().into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
         let detail = format!("{recipient} is not online");
         self.undelivered(link, error.code.clone(), &detail, reference);
     }
@@ -131,7 +140,7 @@ impl Server {
     pub(super) fn on_msg_public(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
         let frame = frame.frame();
         let relayed = frame.from().is_some();
-        let Some(member) = member_of(frame, message) else {
+        let Some(member) = member_of(frame) else {
             // One frame in, one out to everybody.
             self.charge_message(link);
             if frame.text().len() > self.config.limits.frame_out_bytes {
@@ -144,26 +153,33 @@ impl Server {
             }
             return self.relay(to, frame);
         };
-        match self.route(&member) {
-            Route::Local(to) | Route::Server { hop: to, direct: true, .. } if relayed => {
+        match self.onward(frame, &member) {
+            Ok(to) => {
                 if self.is_new_delivery(&member, user, message) {
                     self.relay(vec![to], frame);
                 }
             }
+            Err((code, detail)) => self.undelivered(link, code, &detail, frame.reference()),
+        }
+    }
+
+    /// The link on which a user's own frame goes on to its recipient (decisions §6), or what to tell its
+    /// author.
+    pub(super) fn onward(&self, frame: &Frame, recipient: &UserId) -> Result<LinkId, (ErrorCode, String)> {
+        match self.route(recipient) {
+            Route::Local(to) | Route::Server { hop: to, direct: true, .. } if frame.from().is_some() => {
+                Ok(to)
+            }
+            // Without `from` nobody further on could tell whose it is.
             Route::Local(_) | Route::Server { direct: true, .. } => {
-                // Without `from` nobody further on could tell whose it is.
-                let detail = "envelope: `from` is missing";
-                self.undelivered(link, ErrorCode::UnknownType, detail, frame.reference());
+                Err((ErrorCode::UnknownType, "envelope: `from` is missing".to_owned()))
             }
             // Users' own frames are believed on their server's own link alone: no detour.
             Route::Server { direct: false, .. } | Route::Unreachable => {
-                let detail = format!("the server of {member} cannot be reached at the moment");
-                self.undelivered(link, ErrorCode::Timeout, &detail, frame.reference());
+                let detail = format!("the server of {recipient} cannot be reached at the moment");
+                Err((ErrorCode::Timeout, detail))
             }
-            Route::Unknown => {
-                let detail = format!("{member} is not online");
-                self.undelivered(link, ErrorCode::UserNotFound, &detail, frame.reference());
-            }
+            Route::Unknown => Err((ErrorCode::UserNotFound, format!("{recipient} is not online"))),
         }
     }
 
@@ -175,7 +191,7 @@ impl Server {
             return;
         }
         self.remember(frame);
-        let Some(member) = member_of(frame, message) else {
+        let Some(member) = member_of(frame) else {
             self.charge_message(link_id);
             if frame.text().len() > self.config.limits.frame_out_bytes {
                 return self.dropped("public message is too long", author.to_string());
@@ -195,7 +211,7 @@ impl Server {
         }
     }
 
-    fn route(&self, user: &UserId) -> Route {
+    pub(super) fn route(&self, user: &UserId) -> Route {
         let Some(entry) = self.users.get(user) else { return Route::Unknown };
         match &entry.location {
             None => Route::Unknown,
@@ -237,24 +253,31 @@ impl Server {
         fresh
     }
 
-    fn note_in_transit(&mut self, recipient: &UserId, ts: Timestamp, author: &UserId, server: &ServerId) {
+    pub(super) fn note_in_transit(
+        &mut self,
+        kind: FrameType,
+        recipient: &UserId,
+        ts: Timestamp,
+        author: &UserId,
+        server: &ServerId,
+    ) {
         if self.in_transit.len() >= MAX_IN_TRANSIT {
             self.in_transit.pop_front();
         }
         let claim = (server.clone(), self.claim_order(server, recipient));
         let (recipient, author) = (recipient.clone(), author.clone());
-        self.in_transit.push_back(InTransit { recipient, ts, author, claim });
+        self.in_transit.push_back(InTransit { kind, recipient, ts, author, claim });
     }
 }
 
-/// The recipient of a MSG_DIRECT: the payload's, which the seed uses, else the envelope's.
-fn recipient_of(frame: &Frame, message: &Message) -> Option<UserId> {
-    let named = message.to.as_ref().and_then(|to| to.parse().ok());
+/// The recipient of a user's frame: the payload's, which the seed uses, else the envelope's.
+pub(super) fn recipient_of(frame: &Frame) -> Option<UserId> {
+    let named = frame.payload().named_recipient().and_then(|to| to.parse().ok());
     named.or_else(|| frame.to().id().map(UserId::from))
 }
 
 /// The member that a public message is for; `None` if it is for the whole channel.
-fn member_of(frame: &Frame, message: &Message) -> Option<UserId> {
-    let member = recipient_of(frame, message)?;
+fn member_of(frame: &Frame) -> Option<UserId> {
+    let member = recipient_of(frame)?;
     (member.as_str() != "public").then_some(member)
 }

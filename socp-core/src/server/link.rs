@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) errors: Budget,
     /// Messages that cost us a signature each; overdrawn, the link is paused.
     pub(super) messages: Budget,
+    /// Frames of files; overdrawn, the link is paused.
+    pub(super) chunks: Budget,
     /// Requests that cost us work; overdrawn, the link is paused.
     pub(super) requests: Budget,
 }
@@ -103,6 +105,7 @@ impl Link {
             ),
             errors: Budget::new(limits.error_burst, f64::from(limits.errors_per_second), now),
             messages: Budget::new(limits.message_burst, f64::from(limits.messages_per_second), now),
+            chunks: Budget::new(limits.chunk_burst, f64::from(limits.chunks_per_second), now),
             requests: Budget::new(limits.requests_per_second, f64::from(limits.requests_per_second), now),
         }
     }

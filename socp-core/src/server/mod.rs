@@ -14,6 +14,7 @@ mod budget;
 mod deliver;
 mod dialling;
 mod directory;
+mod files;
 mod joining;
 mod limits;
 mod link;
@@ -127,6 +128,8 @@ struct Session {
 
 #[derive(Debug)]
 struct InTransit {
+    /// The author's frame.
+    kind: FrameType,
     recipient: UserId,
     ts: Timestamp,
     author: UserId,
@@ -324,6 +327,7 @@ impl Server {
         match self.rule(link, frame.frame()) {
             Err(refusal) => return self.on_refused(link_id, refusal),
             Ok(Rule::Repeat) => return,
+            Ok(Rule::Ignore(why)) => return self.dropped(why, link_id.0.to_string()),
             Ok(Rule::Checks(checks)) => {
                 let met =
                     checks.iter().all(|check| !check.required || frame.proven_by(check.purpose, &check.key));
@@ -380,6 +384,9 @@ impl Server {
             Payload::PresenceList(list) => self.on_presence_list(link, list),
             Payload::ServerDeliver(message) => self.on_server_deliver(link, &frame, message),
             Payload::MsgPublicChannel(message) => self.on_relayed_public(link, &frame, message),
+            Payload::FileStart(_) | Payload::FileChunk(_) | Payload::FileEnd(_) | Payload::Ack(_) => {
+                self.on_relayed_file(link, &frame);
+            }
             Payload::Error(error) => self.on_server_error(server, error),
             Payload::CtrlClose(_) => self.on_server_close(link),
             // Channel tables act with a later version; the rules let nothing else through.
@@ -391,6 +398,9 @@ impl Server {
         match frame.frame().payload() {
             Payload::MsgDirect(message) => self.on_msg_direct(link, user, &frame, message),
             Payload::MsgPublicChannel(message) => self.on_msg_public(link, user, &frame, message),
+            Payload::FileStart(_) | Payload::FileChunk(_) | Payload::FileEnd(_) | Payload::Ack(_) => {
+                self.on_file_frame(link, user, &frame);
+            }
             Payload::ListRequest(_) => self.on_list_request(link, user),
             Payload::PubkeyRequest(request) => self.on_pubkey_request(link, user, &frame, &request.user_id),
             Payload::LoginProof(proof) => self.on_renewal_proof(link, user, &frame, proof),

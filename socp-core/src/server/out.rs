@@ -41,6 +41,11 @@ impl Server {
         }
     }
 
+    /// Relays a part of a file, behind everything else.
+    pub(super) fn relay_bulk(&mut self, to: LinkId, frame: &Frame) {
+        self.out.push(Action::Send { to: vec![to], frame: Outgoing::Bulk(frame.text().clone()) });
+    }
+
     /// Sends an ERROR if the link's budget has one left: each costs a signature.
     pub(super) fn error(
         &mut self,
@@ -102,6 +107,14 @@ impl Server {
     pub(super) fn charge_message(&mut self, link_id: LinkId) {
         let now = self.now.instant;
         if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.messages.overdraw(now)) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+    }
+
+    /// Holds a link back if it sends frames of files faster than its rate.
+    pub(super) fn charge_chunk(&mut self, link_id: LinkId) {
+        let now = self.now.instant;
+        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.chunks.overdraw(now)) {
             self.out.push(Action::Pause { link: link_id, until });
         }
     }

@@ -186,6 +186,8 @@ impl World {
                 }
             }
             Action::Notify(notice) => self.notified(device, notice),
+            // People here send no files, and keep none that liars offer.
+            Action::File(_) => {}
         }
     }
 

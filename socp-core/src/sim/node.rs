@@ -249,7 +249,7 @@ impl World {
                             frame.sign(&*self.servers[server].pair.signer).expect("keys of a world sign");
                         (signed.into_text(), Some(frame.kind()))
                     }
-                    Outgoing::Relay(text) => (text.clone(), None),
+                    Outgoing::Relay(text) | Outgoing::Bulk(text) => (text.clone(), None),
                 };
                 self.check_sent(server, to, &text, own, cause);
                 let kind = match own {

@@ -79,6 +79,15 @@ pub(crate) fn members(text: &str, max_depth: usize) -> Result<Vec<Member>, Canon
     Ok(members)
 }
 
+/// A canonical object without one of its members: what a signature inside it covers.
+pub(crate) fn without_member(canonical: &str, key: &str) -> String {
+    let mut out = String::with_capacity(canonical.len());
+    // It was read before: this finds nothing wrong with it.
+    let members = members(canonical, usize::MAX).unwrap_or_default();
+    push_object(&mut out, members.iter().filter(|member| member.key != key));
+    out
+}
+
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
@@ -122,16 +131,7 @@ impl<'a> Scanner<'a> {
             Some(b'{') => {
                 let mut members = self.object(depth)?;
                 members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-                out.push('{');
-                for (index, member) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    push_string(out, &member.key);
-                    out.push(':');
-                    out.push_str(&member.canonical);
-                }
-                out.push('}');
+                push_object(out, members.iter());
                 Ok(())
             }
             Some(b'[') => self.array(out, depth),
@@ -392,6 +392,20 @@ fn push_unicode_escape(out: &mut String, unit: u16) {
     for shift in [12, 8, 4, 0] {
         out.push(char::from(HEX[usize::from(unit >> shift & 0xf)]));
     }
+}
+
+/// Members in their order, which the caller has sorted.
+fn push_object<'a>(out: &mut String, members: impl Iterator<Item = &'a Member>) {
+    out.push('{');
+    for (index, member) in members.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        push_string(out, &member.key);
+        out.push(':');
+        out.push_str(&member.canonical);
+    }
+    out.push('}');
 }
 
 /// A JSON string literal of `content`, as it stands in canonical JSON.

@@ -206,14 +206,10 @@ impl Frame {
 
     /// How an ERROR that answers this frame refers to it.
     pub fn reference(&self) -> FrameRef {
-        let to = match &self.payload {
-            Payload::MsgDirect(message) | Payload::MsgPublicChannel(message) => message.to.clone(),
-            _ => None,
-        };
         let to = match &self.to {
             Recipient::Named(to) => Some(to.clone()),
             Recipient::Everyone => Some("*".into()),
-            Recipient::Unnamed => to,
+            Recipient::Unnamed => self.payload.named_recipient().map(Into::into),
         };
         FrameRef { kind: self.kind.as_str().into(), to, ts: self.ts }
     }

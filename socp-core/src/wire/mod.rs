@@ -9,8 +9,8 @@ mod payload;
 mod value;
 
 pub use self::base64::{Base64Error, Binary, decode as decode_base64, encode as encode_base64};
-pub(crate) use canonical::string_literal;
 pub use canonical::{CanonicalError, ascii_form, canonicalise};
+pub(crate) use canonical::{string_literal, without_member};
 pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
 pub use ids::{HostPort, HostPortError, Id, IdError, MAX_ID_BYTES, Recipient, ServerId, UserId};
 pub use keys::{KeyError, KeyField, KeyId, PublicKey, SPKI_BYTES};

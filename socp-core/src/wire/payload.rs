@@ -1,7 +1,7 @@
 //! The payload of every frame type: the standard's (§8, §9), those that decisions.md adds (✚), and the
 //! seed dialect's. Reading is tolerant, writing is strict: fields that are `None` are left out.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::base64::{self, Binary};
 use super::ids::{HostPort, ServerId, UserId};
@@ -580,11 +580,75 @@ pub struct FileEnd {
     pub ts: Option<Timestamp>,
 }
 
-/// ACK (§9).
+/// ACK (§9). Among natives it answers a FILE_START and paces its chunks: whoever receives a file says how far
+/// the sender may go, so that no queue between the two ever fills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// What is acknowledged.
+    /// What is acknowledged: for files, the `file_id`.
     pub msg_ref: Box<str>,
+    /// ✚ The recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Box<str>>,
+    /// ✚ The sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<UserId>,
+    /// ✚ The sender's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<Timestamp>,
+    /// ✚ How the transfer stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<AckStatus>,
+    /// ✚ With [`AckStatus::Ready`]: chunks of a lower index may be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<u64>,
+    /// ✚ In words, where something went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<str>>,
+}
+
+/// How a transfer stands, by the word of one of its ends ✚.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckStatus {
+    /// The offer has arrived; nobody has decided yet.
+    Waiting,
+    /// Chunks may come.
+    Ready,
+    /// The file is complete and verified.
+    Done,
+    /// It is not wanted.
+    Refused,
+    /// One of both ends has changed its mind.
+    Cancelled,
+    /// It went wrong.
+    Failed,
+    /// A status that we do not know.
+    Other,
+}
+
+impl AckStatus {
+    const NAMES: [(Self, &str); 6] = [
+        (Self::Waiting, "waiting"),
+        (Self::Ready, "ready"),
+        (Self::Done, "done"),
+        (Self::Refused, "refused"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Failed, "failed"),
+    ];
+}
+
+impl Serialize for AckStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = Self::NAMES.iter().find(|(status, _)| status == self).map_or("", |(_, name)| *name);
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for AckStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
+        Ok(known.map_or(Self::Other, |(status, _)| *status))
+    }
 }
 
 /// Which frame an ERROR answers ✚ (decisions §6).
@@ -822,6 +886,34 @@ frame_types! {
     UserLogin = "USER_LOGIN" => UserLogin,
     /// The seed's.
     UserHelloAck = "USER_HELLO_ACK" => UserHelloAck,
+}
+
+impl Payload {
+    /// Whom a user's own frame names as its recipient, in the payload: some dialects read nothing else.
+    pub fn named_recipient(&self) -> Option<&str> {
+        match self {
+            Self::MsgDirect(message) | Self::MsgPublicChannel(message) => message.to.as_deref(),
+            Self::FileStart(start) => start.to.as_deref(),
+            Self::FileChunk(chunk) => chunk.to.as_deref(),
+            Self::FileEnd(end) => end.to.as_deref(),
+            Self::Ack(ack) => ack.to.as_deref(),
+            // Not a frame from user to user.
+            _ => None,
+        }
+    }
+
+    /// Whom a user's own frame names as its author, in the payload.
+    pub fn named_sender(&self) -> Option<&UserId> {
+        match self {
+            Self::MsgDirect(message) | Self::MsgPublicChannel(message) => message.sender.as_ref(),
+            Self::FileStart(start) => start.sender.as_ref(),
+            Self::FileChunk(chunk) => chunk.sender.as_ref(),
+            Self::FileEnd(end) => end.sender.as_ref(),
+            Self::Ack(ack) => ack.sender.as_ref(),
+            // Not a frame from user to user.
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for FrameType {

@@ -382,7 +382,7 @@ impl World {
                         Outgoing::Own(frame) => {
                             frame.sign(&self.nodes[node].signer).expect("fake").into_text()
                         }
-                        Outgoing::Relay(text) => text,
+                        Outgoing::Relay(text) | Outgoing::Bulk(text) => text,
                     };
                     for link in to {
                         let own = End::Server(node, link);

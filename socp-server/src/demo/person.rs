@@ -44,6 +44,8 @@ impl Person {
             Command::Tell { to, text } => show(format_args!("{:<5} > /tell {to} {text}", self.name)),
             Command::All { text } => show(format_args!("{:<5} > /all {text}", self.name)),
             Command::List => show(format_args!("{:<5} > /list", self.name)),
+            // The scenario has no others.
+            other => show(format_args!("{:<5} > {other:?}", self.name)),
         }
         self.typed += 1;
         Ok(self.client.command(self.typed, command).await?)

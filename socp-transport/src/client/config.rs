@@ -1,6 +1,7 @@
 //! How a client is set up.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use socp_core::client::{Limits, Record, Timing};
@@ -29,6 +30,10 @@ pub struct ClientConfig {
     pub user_id: Option<UserId>,
     /// What others see of us (§15.1).
     pub meta: Meta,
+    /// Where files of others go. Without it none is taken.
+    pub downloads: Option<PathBuf>,
+    /// Take every file whose manifest is proven to be its sender's, without being told.
+    pub auto_accept: bool,
     /// The program, as USER_HELLO names it, if it is another one.
     pub program: Option<Box<str>>,
     /// Where pins and shown messages are kept; in memory unless replaced.
@@ -54,6 +59,8 @@ impl ClientConfig {
             key,
             user_id: None,
             meta: Meta::empty(),
+            downloads: None,
+            auto_accept: false,
             program: None,
             store: Box::new(MemoryStore::default()),
             pool: None,

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use socp_core::client::{
-    Action, Client, Command, Draft, DraftId, Event, KnownUser, Notice, Record, SealedMessage,
-};
+use socp_core::client::{Action, Client, Command, Event, KnownUser, Notice, Record, SealedMessage};
 use socp_core::close_code;
-use socp_core::crypto::Admission;
 use socp_core::crypto::aws_lc::{PrivateKey, Provider};
+use socp_core::crypto::{Admission, CryptoError, Signed};
 use socp_core::wire::{Frame, WireText};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Duration, timeout};
 use tracing::debug;
 
+use super::files::Files;
 use super::link::{Context, LinkHandle, LinkNumber};
 use crate::driver::{Clock, Failure, OwnWork, Signing};
 use crate::pool::{Lane, Pool};
@@ -51,6 +50,9 @@ pub(super) enum Input {
     Users(oneshot::Sender<Vec<KnownUser>>),
 }
 
+/// What to tell once a frame is on the socket.
+pub(super) type Written<T> = (T, oneshot::Receiver<()>);
+
 /// The machine and everything its actions touch.
 pub(super) struct Driver {
     pub(super) machine: Client,
@@ -66,8 +68,9 @@ pub(super) struct Driver {
     pub(super) link: Option<LinkHandle>,
     /// The link that the machine waits for or has.
     pub(super) number: LinkNumber,
-    /// Drafts in the link's queue, in its order.
-    pub(super) written: VecDeque<(DraftId, oneshot::Receiver<()>)>,
+    /// What is in the link's queue and to be told of, in its order.
+    pub(super) written: VecDeque<Written<Event>>,
+    pub(super) files: Files,
     /// Events that follow from actions.
     pub(super) own: VecDeque<Event>,
     pub(super) batch: u64,
@@ -86,6 +89,7 @@ impl Driver {
     ) -> Result<(), Failure> {
         let (clock, notices) = (self.clock, self.notices.clone());
         let (signing, sealing) = (self.signing.work().clone(), self.sealing.clone());
+        let keeping = self.files.keeping().clone();
         {
             let (store_failed, signing_failed, sealing_failed) =
                 (store.failure(), signing.failed(), sealing.failed());
@@ -99,16 +103,17 @@ impl Driver {
                     continue;
                 }
                 let deadline = self.machine.poll_timeout();
-                let busy = signing.busy() || sealing.busy();
+                let busy = signing.busy() || sealing.busy() || keeping.busy();
                 tokio::select! {
                     biased;
                     failure = &mut store_failed => return Err(failure.into()),
                     failure = &mut signing_failed => return Err(failure),
                     failure = &mut sealing_failed => return Err(failure),
                     () = clock.until(deadline) => self.handle(Event::Wakeup),
-                    event = next_written(&mut self.written) => if let Some(draft) = event {
-                        self.handle(Event::Written(draft));
+                    event = next_written(&mut self.written) => if let Some(event) = event {
+                        self.handle(event);
                     },
+                    heard = self.files.next() => self.on_file(heard),
                     room = notices.reserve(), if !self.backlog.is_empty() => {
                         // Without anybody who reads them there is nobody to tell.
                         match (room, self.backlog.pop_front()) {
@@ -120,6 +125,7 @@ impl Driver {
                     }
                     () = signing.relieved(), if signing.busy() => {}
                     () = sealing.relieved(), if sealing.busy() => {}
+                    () = keeping.relieved(), if keeping.busy() => {}
                     // The driver's own context holds a sender: there is always a next one.
                     Some(input) = inbox.recv(), if !busy => self.take(input),
                 }
@@ -147,6 +153,7 @@ impl Driver {
                 }
                 if matches!(event, Event::LinkClosed { .. }) {
                     self.last_written();
+                    self.files.on_link_gone();
                     self.link = None;
                     self.own.push_back(event);
                 } else {
@@ -168,14 +175,14 @@ impl Driver {
 
     /// What the ended link has written comes before its end; what it has not, never will be.
     fn last_written(&mut self) {
-        for (draft, mut written) in self.written.drain(..) {
+        for (event, mut written) in self.written.drain(..) {
             if written.try_recv().is_ok() {
-                self.own.push_back(Event::Written(draft));
+                self.own.push_back(event);
             }
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         let actions = self.machine.handle(self.clock.now(), event);
         self.batch += 1;
         let gate = self.persist(&actions);
@@ -190,7 +197,13 @@ impl Driver {
                     let item = self.signing.item(unsigned, 1);
                     self.push(Entry { item, gate: gate.clone(), written: None });
                 }
-                Action::Seal(draft) => self.seal(draft, gate.clone()),
+                Action::Seal(draft) => {
+                    let (id, key) = (draft.id(), self.key.clone());
+                    let failed = move |error| Event::DraftFailed(id, error);
+                    let work = move || draft.seal(&Provider::new(), &*key);
+                    self.seal(Event::Written(id), failed, work, gate.clone());
+                }
+                Action::File(action) => self.on_file_action(action, gate.clone()),
                 Action::Open(message) => self.open(message),
                 Action::Ping => self.push(Item::Ping.into()),
                 Action::Close { code, reason } => self.close(code, reason),
@@ -207,6 +220,7 @@ impl Driver {
             | Action::Send(_)
             | Action::Seal(_)
             | Action::Open(_)
+            | Action::File(_)
             | Action::Ping
             | Action::Close { .. }
             | Action::Notify(_) => None,
@@ -221,17 +235,23 @@ impl Driver {
     }
 
     /// Seals on the pool, several at once, while the queue keeps their order.
-    fn seal(&mut self, draft: Draft, gate: Option<Gate>) {
+    pub(super) fn seal(
+        &mut self,
+        on_written: Event,
+        failed: impl FnOnce(CryptoError) -> Event + Send + 'static,
+        work: impl FnOnce() -> Result<Signed, CryptoError> + Send + 'static,
+        gate: Option<Gate>,
+    ) {
         /// A sealed message, with its keys and signatures in base64.
         const BYTES: usize = 4096;
         // The machine will have it sealed again.
         if self.link.is_none() {
             return;
         }
-        let (id, ticket) = (draft.id(), self.sealing.begin());
-        let (pool, key, inbox) = (self.pool.clone(), self.key.clone(), self.context.inbox.clone());
+        let ticket = self.sealing.begin();
+        let (pool, inbox) = (self.pool.clone(), self.context.inbox.clone());
         let sealing = self.context.tasks.spawn(async move {
-            let sealed = pool.run(Lane::Chat, move || draft.seal(&Provider::new(), &*key)).await;
+            let sealed = pool.run(Lane::Chat, work).await;
             let (sealed, outcome) = match sealed {
                 Ok(sealed) => (Some(sealed), Ok(())),
                 Err(error) => (None, Err(error.into())),
@@ -240,7 +260,7 @@ impl Driver {
             match sealed {
                 Some(Ok(sealed)) => Ok(Some(sealed.into_text())),
                 Some(Err(error)) => {
-                    let _: Result<(), _> = inbox.send(Input::Event(Event::DraftFailed(id, error))).await;
+                    let _: Result<(), _> = inbox.send(Input::Event(failed(error))).await;
                     Ok(None)
                 }
                 None => Err(Failed),
@@ -249,7 +269,7 @@ impl Driver {
         let text: Shared<BoxFuture<'static, Result<Option<WireText>, Failed>>> =
             async move { sealing.await.unwrap_or(Err(Failed)) }.boxed().shared();
         let (written, was_written) = oneshot::channel();
-        self.written.push_back((id, was_written));
+        self.written.push_back((on_written, was_written));
         self.push(Entry { item: Item::Pending { text, bytes: BYTES }, gate, written: Some(written) });
     }
 
@@ -282,6 +302,7 @@ impl Driver {
     fn close(&mut self, code: u16, reason: &'static str) {
         debug!(code, reason, "closing");
         self.written.clear();
+        self.files.on_link_gone();
         // Whatever the link still says comes too late.
         self.number += 1;
         let Some(mut link) = self.link.take() else { return };
@@ -291,12 +312,7 @@ impl Driver {
     }
 
     fn notify(&mut self, notice: Notice) {
-        let reference = match &notice {
-            Notice::Sent { reference, .. } | Notice::List { reference, .. } => Some(*reference),
-            Notice::Failed { reference, .. } => *reference,
-            _ => None,
-        };
-        if let Some(outcome) = reference.and_then(|reference| self.outcomes.remove(&reference)) {
+        if let Some(outcome) = notice.ends().and_then(|reference| self.outcomes.remove(&reference)) {
             // Whoever waited may have stopped waiting.
             let _ = outcome.send(notice);
             return;
@@ -324,6 +340,7 @@ impl Driver {
         store: StoreWriter<Record>,
     ) -> Result<(), Failure> {
         self.link = None;
+        self.files.close();
         self.context.closing.cancel();
         self.congested.send_replace(false);
         self.context.tasks.close();
@@ -354,10 +371,10 @@ impl Driver {
     }
 }
 
-/// The draft at the front of the link's queue, once it is written; `None` if it never will be.
-async fn next_written(written: &mut VecDeque<(DraftId, oneshot::Receiver<()>)>) -> Option<DraftId> {
-    let Some((draft, was_written)) = written.front_mut() else { return std::future::pending().await };
-    let outcome = was_written.await.ok().map(|()| *draft);
-    written.pop_front();
-    outcome
+/// What is at the front of the link's queue, once it is written; `None` if it never will be.
+pub(super) async fn next_written<T>(written: &mut VecDeque<Written<T>>) -> Option<T> {
+    let Some((_, was_written)) = written.front_mut() else { return std::future::pending().await };
+    let outcome = was_written.await;
+    let (told, _) = written.pop_front()?;
+    outcome.ok().map(|()| told)
 }

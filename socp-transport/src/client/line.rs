@@ -1,5 +1,7 @@
 //! Notices as lines: plain ones for people and scripts, and one JSON object each for programs.
 
+mod files;
+
 use serde::Serialize;
 use socp_core::client::{Doubt, KnownUser, MessageKind, Notice, SentTo, escape_label, escape_text};
 use socp_core::wire::{ErrorCode, UserId};
@@ -78,6 +80,7 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             lines.extend(users.iter().map(|user| listed(user, me)));
             lines
         }
+        Notice::File(notice) => vec![files::plain(notice)],
         Notice::Dropped { .. } | Notice::Stopped => Vec::new(),
     }
 }
@@ -148,6 +151,7 @@ pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
         Notice::List { reference, users } => {
             Event::List { users: users.iter().map(User::from).collect(), reference: *reference }
         }
+        Notice::File(notice) => return serde_json::to_string(&files::Event::from(notice)).ok(),
         Notice::Dropped { .. } | Notice::Stopped => return None,
     };
     // It holds nothing but texts, numbers and lists of them.

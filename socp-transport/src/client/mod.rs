@@ -3,16 +3,21 @@
 
 mod config;
 mod driver;
+mod files;
 pub mod line;
 mod link;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use socp_core::client::{self as machine, Command, KnownUser, Notice, Record, SentTo, Snapshot, Text};
+use socp_core::client::{
+    self as machine, Command, FileCommand, FileNotice, KnownUser, Notice, OfferPolicy, Record, SentTo,
+    Snapshot, Text, TransferId,
+};
 use socp_core::wire::{ErrorCode, Id, UserId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,6 +33,7 @@ use crate::scheme::PlainRefused;
 use crate::store::{Store, StoreError, StoreWriter};
 use crate::ws::{Dialler, LinkCounters};
 use driver::{Driver, INBOX, Input, MAX_WORK, NOTICES};
+use files::Files;
 use link::Context;
 
 /// References of [`Client::command`] lie below; those above are the handle's own.
@@ -93,6 +99,8 @@ impl Client {
             key,
             user_id,
             meta,
+            downloads,
+            auto_accept,
             program,
             store,
             pool,
@@ -119,7 +127,13 @@ impl Client {
         let said = BTreeMap::from([(address.clone(), scheme)]);
         let defaults = machine::Config::new(user_id.clone(), public, address, seed);
         let program = program.unwrap_or_else(|| defaults.program.clone());
-        let config = machine::Config { meta, program, limits, timing, ..defaults };
+        let files = match (&downloads, auto_accept) {
+            (None, _) => OfferPolicy::Refuse,
+            (Some(_), false) => OfferPolicy::Ask,
+            (Some(_), true) => OfferPolicy::Accept,
+        };
+        let config = machine::Config { meta, program, files, limits, timing, ..defaults };
+        files::sweep(downloads.clone()).await;
 
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (notices, received) = mpsc::channel(NOTICES);
@@ -137,6 +151,7 @@ impl Client {
         };
         let driver = Driver {
             machine: machine::Client::new(config, snapshot, clock.now()),
+            files: Files::new(downloads, pool.clone(), key.clone(), tasks.clone()),
             key: key.clone(),
             pool: pool.clone(),
             signing: Signing::new(key, pool, OwnWork::new(MAX_UNSIGNED), Arc::default(), tasks),
@@ -200,6 +215,50 @@ impl Client {
     /// If it is sent to nobody.
     pub async fn all(&self, text: &str) -> Result<SentTo, CommandError> {
         self.sent(Command::All { text: Text::from(text) }).await
+    }
+
+    /// Sends a file to one user, named by label or id, or to `public`: everybody online. Waits until it has
+    /// arrived, or, at clients that have no way to say so, is written to the socket.
+    ///
+    /// # Errors
+    /// If it has reached nobody.
+    pub async fn send_file(&self, to: &str, path: impl Into<PathBuf>) -> Result<SentTo, CommandError> {
+        let command = FileCommand::Send { to: to.into(), path: path.into() };
+        match self.outcome_of(Command::File(command)).await? {
+            Notice::File(FileNotice::Sent { to, .. }) => Ok(to),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Takes a file that a notice offers.
+    ///
+    /// # Errors
+    /// If it is offered no more.
+    pub async fn accept_file(&self, transfer: TransferId) -> Result<(), CommandError> {
+        self.decide(FileCommand::Accept(Some(transfer))).await
+    }
+
+    /// Refuses a file that a notice offers.
+    ///
+    /// # Errors
+    /// If it is offered no more.
+    pub async fn reject_file(&self, transfer: TransferId) -> Result<(), CommandError> {
+        self.decide(FileCommand::Reject(Some(transfer))).await
+    }
+
+    /// Ends a transfer in either direction. The other end is told.
+    ///
+    /// # Errors
+    /// If it is over already.
+    pub async fn cancel_file(&self, transfer: TransferId) -> Result<(), CommandError> {
+        self.decide(FileCommand::Cancel(Some(transfer))).await
+    }
+
+    async fn decide(&self, command: FileCommand) -> Result<(), CommandError> {
+        match self.outcome_of(Command::File(command)).await? {
+            Notice::File(_) => Ok(()),
+            other => Err(refusal(other)),
+        }
     }
 
     async fn sent(&self, command: Command) -> Result<SentTo, CommandError> {

@@ -9,5 +9,5 @@ mod signing;
 pub(crate) use check::{Checker, Desk};
 pub(crate) use clock::Clock;
 pub use failure::Failure;
-pub(crate) use own_work::OwnWork;
+pub(crate) use own_work::{OwnWork, Ticket};
 pub(crate) use signing::{MAX_UNSIGNED, Signing};

@@ -11,6 +11,7 @@ use super::hub::Hub;
 use crate::ws::{Entry, Failed, Gate, Item};
 
 const SLOW: &str = "slow consumer";
+const SLOW_FOR_FILES: &str = "chunk for a slow consumer";
 
 impl Hub {
     /// Executes a batch in its order. Its records are committed together; its frames leave after that.
@@ -63,10 +64,22 @@ impl Hub {
     fn send(&mut self, to: &[LinkId], frame: Outgoing, gate: Option<&Gate>) {
         let item = match frame {
             Outgoing::Relay(text) => Item::Text(text),
+            Outgoing::Bulk(text) => return self.send_bulk(to, &Item::Text(text)),
             Outgoing::Own(unsigned) => self.signing.item(unsigned, to.len()),
         };
         for link in to {
             self.push(*link, Entry { item: item.clone(), gate: gate.cloned(), written: None });
+        }
+    }
+
+    /// Queues parts of files. Who is too slow for them loses them, and not the link.
+    fn send_bulk(&mut self, to: &[LinkId], item: &Item) {
+        for link in to {
+            if let Some(handle) = self.links.get_mut(link)
+                && handle.outbox.push_bulk(item.clone().into()).is_err()
+            {
+                self.context.counters.dropped(SLOW_FOR_FILES);
+            }
         }
     }
 

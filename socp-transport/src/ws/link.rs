@@ -206,7 +206,11 @@ fn broken(error: WsError) -> Ended {
     }
 }
 
-/// Writes what the queue holds, in its order, and flushes once it is empty.
+/// Parts of files that are written before a flush: what people write meanwhile waits for no more.
+const BULK_BATCH: usize = 32;
+
+/// Writes what the queues hold, each in its order, and flushes once they are empty. What people wrote never
+/// waits for a file but for a batch of its parts.
 async fn write(
     sink: &mut SplitSink<Socket, Message>,
     outbox: &mut OutboxReader,
@@ -214,24 +218,37 @@ async fn write(
     counters: &LinkCounters,
 ) -> Ended {
     let mut writer = Writer { sink, stall: limits.write_stall, dirty: false, written: Vec::new() };
+    // How many more parts of a file may be written before a flush.
+    let mut bulk = BULK_BATCH;
     loop {
-        let entry = match outbox.try_next() {
-            Some(entry) => entry,
+        let next = match outbox.try_next() {
+            Some(next) => {
+                bulk = 0;
+                Some(next)
+            }
+            None if bulk > 0 => {
+                bulk -= 1;
+                outbox.try_next_bulk()
+            }
+            None => None,
+        };
+        let (entry, place) = match next {
+            Some(next) => next,
             None => {
                 if let Err(ended) = writer.flush().await {
                     return ended;
                 }
+                bulk = BULK_BATCH;
                 match outbox.next().await {
-                    Some(entry) => entry,
+                    Some(next) => next,
                     None => return Ended::Abandoned,
                 }
             }
         };
-        let weight = entry.item.bytes();
         if let Err(ended) = writer.entry(entry, counters).await {
             return ended;
         }
-        outbox.done(weight);
+        drop(place);
     }
 }
 

@@ -34,7 +34,8 @@ pub struct LinkLimits {
     /// resynchronisation of any length gets through; what follows it may add this many again. Who needs more
     /// is closed as a slow consumer. Ten seconds of a busy server's gossip (`limits.md`) are fewer.
     pub queue_frames: usize,
-    /// Bytes that may wait for a peer, by the same rule: sixteen of the longest frames that we build.
+    /// Bytes that may wait for a peer, by the same rule: sixteen of the longest frames that we build. Parts of
+    /// files wait apart, as many and as long again; one too many is lost, and its link stays.
     pub queue_bytes: usize,
     /// A write that makes no progress for this long ends the link.
     pub write_stall: Duration,

@@ -1,4 +1,5 @@
-//! What waits to be written to one link: a queue that its owner never waits for.
+//! What waits to be written to one link: two queues that their owner never waits for. What people wrote goes
+//! before parts of files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,11 +104,29 @@ struct Depth {
     bytes: AtomicUsize,
 }
 
-/// The end of the queue that is filled.
+/// A place in a queue that is taken until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    depth: Arc<Depth>,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.depth.frames.fetch_sub(1, Relaxed);
+        self.depth.bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+type Placed = (Entry, Place);
+
+/// The end of the queues that is filled.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    entries: mpsc::Sender<Entry>,
+    entries: mpsc::Sender<Placed>,
     depth: Arc<Depth>,
+    bulk: mpsc::Sender<Placed>,
+    bulk_depth: Arc<Depth>,
     frames: usize,
     bytes: usize,
     batch: u64,
@@ -117,27 +136,29 @@ pub(crate) struct Outbox {
     ceiling: (usize, usize),
 }
 
-/// The end of the queue that is emptied.
+/// The end of the queues that is emptied.
 #[derive(Debug)]
 pub(crate) struct OutboxReader {
-    entries: mpsc::Receiver<Entry>,
-    depth: Arc<Depth>,
+    entries: mpsc::Receiver<Placed>,
+    bulk: mpsc::Receiver<Placed>,
 }
 
-/// A queue for one link.
+/// The queues of one link.
 pub(crate) fn outbox(limits: &LinkLimits) -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::channel(HARD_FRAMES);
-    let depth = Arc::new(Depth::default());
+    let (bulk, bulk_receiver) = mpsc::channel(limits.queue_frames.max(1));
     let outbox = Outbox {
         entries: sender,
-        depth: depth.clone(),
+        depth: Arc::default(),
+        bulk,
+        bulk_depth: Arc::default(),
         frames: limits.queue_frames,
         bytes: limits.queue_bytes,
         batch: 0,
         welcome: true,
         ceiling: (limits.queue_frames, limits.queue_bytes),
     };
-    (outbox, OutboxReader { entries: receiver, depth })
+    (outbox, OutboxReader { entries: receiver, bulk: bulk_receiver })
 }
 
 impl Outbox {
@@ -162,38 +183,64 @@ impl Outbox {
         } else if frames > self.ceiling.0 || bytes > self.ceiling.1 {
             return Err(Full);
         }
-        // Counted before the other end can see and uncount it.
-        self.depth.frames.fetch_add(1, Relaxed);
-        self.depth.bytes.fetch_add(entry.item.bytes(), Relaxed);
-        self.entries.try_send(entry).map_err(|_| Full)
+        let place = Place::take(&self.depth, entry.item.bytes());
+        self.entries.try_send((entry, place)).map_err(|_| Full)
     }
 
-    /// Frames and bytes that wait.
+    /// Adds a part of a file, to be written when nothing else waits, or refuses it: that part is lost and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// If its queue is full.
+    pub(crate) fn push_bulk(&mut self, entry: Entry) -> Result<(), Full> {
+        if self.bulk_depth.bytes.load(Relaxed) + entry.item.bytes() > self.bytes {
+            return Err(Full);
+        }
+        let place = Place::take(&self.bulk_depth, entry.item.bytes());
+        self.bulk.try_send((entry, place)).map_err(|_| Full)
+    }
+
+    /// Frames and bytes that wait, parts of files aside.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.depth.frames.load(Relaxed), self.depth.bytes.load(Relaxed))
     }
 }
 
+impl Place {
+    /// Counted before the other end can see and uncount it.
+    fn take(depth: &Arc<Depth>, bytes: usize) -> Self {
+        depth.frames.fetch_add(1, Relaxed);
+        depth.bytes.fetch_add(bytes, Relaxed);
+        Self { depth: depth.clone(), bytes }
+    }
+}
+
 impl OutboxReader {
-    /// The next entry, if one is there.
-    pub(crate) fn try_next(&mut self) -> Option<Entry> {
+    /// The next entry that is no part of a file, if one is there. Its place is to be dropped once it has left.
+    pub(crate) fn try_next(&mut self) -> Option<(Entry, Place)> {
         self.entries.try_recv().ok()
     }
 
-    /// The next entry; none once the other end is gone and the queue empty.
-    pub(crate) async fn next(&mut self) -> Option<Entry> {
-        self.entries.recv().await
+    /// The next part of a file, if one is there.
+    pub(crate) fn try_next_bulk(&mut self) -> Option<(Entry, Place)> {
+        self.bulk.try_recv().ok()
     }
 
-    /// Makes room again for an item that has left.
-    pub(crate) fn done(&self, bytes: usize) {
-        self.depth.frames.fetch_sub(1, Relaxed);
-        self.depth.bytes.fetch_sub(bytes, Relaxed);
+    /// The next entry of either kind; none once the other end is gone and the queues empty.
+    pub(crate) async fn next(&mut self) -> Option<(Entry, Place)> {
+        tokio::select! {
+            biased;
+            Some(next) = self.entries.recv() => Some(next),
+            Some(next) = self.bulk.recv() => Some(next),
+            else => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn limits(queue_frames: usize, queue_bytes: usize) -> LinkLimits {
@@ -216,9 +263,7 @@ mod tests {
         assert_eq!(outbox.push(6, text(1)), Err(Full));
         assert_eq!(outbox.depth(), (14, 14));
 
-        while let Some(entry) = reader.try_next() {
-            reader.done(entry.item.bytes());
-        }
+        while reader.try_next().is_some() {}
         assert_eq!(outbox.depth(), (0, 0));
         for batch in 10..14 {
             outbox.push(batch, text(1)).unwrap();
@@ -235,9 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_files_come_last_and_a_full_queue_of_them_keeps_nobody_out() {
+        let (mut outbox, mut reader) = outbox(&limits(4, 1000));
+        for bytes in 1..=4 {
+            outbox.push_bulk(text(bytes)).unwrap();
+        }
+        assert_eq!(outbox.push_bulk(text(5)), Err(Full));
+        outbox.push(1, text(100)).unwrap();
+        assert_eq!(outbox.depth(), (1, 100));
+        let mut next = || {
+            let next = reader.next().now_or_never().flatten();
+            next.map(|(entry, _)| entry.item.bytes())
+        };
+        assert_eq!([next(), next(), next()], [Some(100), Some(1), Some(2)]);
+        outbox.push_bulk(text(990)).unwrap();
+        assert_eq!(outbox.push_bulk(text(990)), Err(Full), "bytes are bounded, too");
+    }
+
+    #[test]
     fn a_link_that_ended_takes_nothing() {
         let (mut outbox, reader) = outbox(&limits(4, 1000));
         drop(reader);
         assert_eq!(outbox.push(1, text(1)), Err(Full));
+        assert_eq!(outbox.push_bulk(text(1)), Err(Full));
     }
 }

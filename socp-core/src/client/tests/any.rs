@@ -1,6 +1,8 @@
 //! Any sequence of events.
 
 use super::*;
+use crate::crypto::sign_manifest;
+use crate::wire::{Ack, AckStatus, Binary, FileChunk, FileEnd, FileStart};
 
 /// One step of a run; numbers are reduced to what exists.
 #[derive(Clone, Debug)]
@@ -28,6 +30,15 @@ enum Step {
     Written(u8),
     DraftFailed(u8),
     Opened(u8),
+    SendFile(u8),
+    FileRead(u8, u16),
+    ChunksWritten(u8),
+    Answer(u8, u8, u16),
+    Offer(u8, u8, u16),
+    Chunk(u8, u8, u8),
+    FileEnd(u8, u8),
+    Decide(u8, Option<u8>),
+    Received(u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -55,6 +66,15 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<u8>().prop_map(Step::Written),
         1 => any::<u8>().prop_map(Step::DraftFailed),
         6 => any::<u8>().prop_map(Step::Opened),
+        3 => (0..10_u8).prop_map(Step::SendFile),
+        4 => (any::<u8>(), 0..20_000_u16).prop_map(|(which, size)| Step::FileRead(which, size)),
+        6 => any::<u8>().prop_map(Step::ChunksWritten),
+        5 => (any::<u8>(), 0..7_u8, 0..60_u16).prop_map(|(which, status, credit)| Step::Answer(which, status, credit)),
+        4 => (0..8_u8, 0..3_u8, 0..9_000_u16).prop_map(|(from, file, size)| Step::Offer(from, file, size)),
+        6 => (0..8_u8, 0..3_u8, 0..4_u8).prop_map(|(from, file, index)| Step::Chunk(from, file, index)),
+        1 => (0..8_u8, 0..3_u8).prop_map(|(from, file)| Step::FileEnd(from, file)),
+        4 => (0..3_u8, prop::option::of(0..6_u8)).prop_map(|(what, which)| Step::Decide(what, which)),
+        4 => (0..6_u8, 0..3_u8).prop_map(|(which, what)| Step::Received(which, what)),
     ]
 }
 
@@ -78,6 +98,27 @@ struct Border {
     drafts: Vec<Draft>,
     sealed: Vec<SealedMessage>,
     commands: u64,
+    reading: Vec<SourceId>,
+    /// Of each: its transfer, to whom, and the `file_id`.
+    offers: Vec<(TransferId, String, Box<str>)>,
+    runs: Vec<ChunkRun>,
+}
+
+/// The `file_id` of a file that a user offers, and what it is.
+fn manifest(from: &str, file: u8, size: u64) -> FileStart {
+    let start = FileStart {
+        file_id: format!("file-{file}").into(),
+        name: "x".into(),
+        size,
+        sha256: "00".repeat(32).into(),
+        mode: "dm".into(),
+        to: Some("user-0".into()),
+        sender: Some(user(from)),
+        ts: Some(Timestamp(1)),
+        sender_pub: None,
+        content_sig: None,
+    };
+    sign_manifest(start, &fake_key(from)).expect("fake keys do not fail")
 }
 
 fn run(steps: &[Step]) -> Vec<Vec<Action>> {
@@ -91,6 +132,13 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
         opens_in_flight: 2,
         received_messages: 4,
         shown: 5,
+        files_out: 3,
+        chunks_in_flight: 40,
+        file_window: 8,
+        blind_chunks: 20,
+        files_in: 3,
+        files_in_per_user: 2,
+        kept_bytes: 4_096,
         ..small.limits
     };
     let limits = small.limits.clone();
@@ -189,6 +237,92 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
                 let opened = sealed.open(&scene.own, &Fake);
                 scene.handle(Event::Opened(opened))
             }
+            Step::SendFile(to) => {
+                border.commands += 1;
+                let to = if *to == 9 { "public".into() } else { id(*to).into() };
+                let path = "/x".into();
+                scene.command(border.commands, Command::File(FileCommand::Send { to, path }))
+            }
+            Step::FileRead(n, size) if !border.reading.is_empty() => {
+                let source = border.reading.remove(usize::from(*n) % border.reading.len());
+                let info = FileInfo { size: u64::from(*size), sha256: [0; 32] };
+                let result = if n % 8 == 0 { Err("gone".into()) } else { Ok(info) };
+                scene.handle(Event::File(FileEvent::Read { source, result }))
+            }
+            Step::ChunksWritten(n) if !border.runs.is_empty() => {
+                let run = border.runs.remove(usize::from(*n) % border.runs.len());
+                let (transfer, chunks) = (run.transfer(), run.chunks());
+                scene.handle(Event::File(match n {
+                    0..8 => FileEvent::SendFailed { transfer, why: "gone".into() },
+                    8.. => FileEvent::Written { transfer, chunks },
+                }))
+            }
+            Step::Answer(n, status, credit) if !border.offers.is_empty() => {
+                let (transfer, from, file_id) = border.offers[usize::from(*n) % border.offers.len()].clone();
+                let status = [
+                    AckStatus::Waiting,
+                    AckStatus::Ready,
+                    AckStatus::Ready,
+                    AckStatus::Done,
+                    AckStatus::Refused,
+                    AckStatus::Failed,
+                ]
+                .get(usize::from(*status));
+                match status {
+                    None => scene.handle(Event::File(FileEvent::OfferWritten(transfer))),
+                    Some(status) => {
+                        let ack = Ack {
+                            msg_ref: file_id,
+                            to: Some("user-0".into()),
+                            sender: Some(user(&from)),
+                            ts: None,
+                            status: Some(*status),
+                            credit: Some(u64::from(*credit)),
+                            detail: None,
+                        };
+                        scene.receive_from(&from, &Payload::Ack(ack))
+                    }
+                }
+            }
+            Step::FileRead(..) | Step::ChunksWritten(_) | Step::Answer(..) => Vec::new(),
+            Step::Offer(from, file, size) => {
+                let start = manifest(&id(*from), *file, u64::from(*size));
+                scene.receive_from(&id(*from), &Payload::FileStart(start))
+            }
+            Step::Chunk(from, file, index) => {
+                let chunk = FileChunk {
+                    file_id: format!("file-{file}").into(),
+                    index: u64::from(*index),
+                    ciphertext: Binary::new(vec![0; 512]),
+                    to: Some("user-0".into()),
+                    sender: None,
+                    ts: None,
+                };
+                scene.receive_from(&id(*from), &Payload::FileChunk(chunk))
+            }
+            Step::FileEnd(from, file) => {
+                let file_id = format!("file-{file}").into();
+                let end = FileEnd { file_id, to: None, sender: None, ts: None };
+                scene.receive_from(&id(*from), &Payload::FileEnd(end))
+            }
+            Step::Decide(what, which) => {
+                border.commands += 1;
+                let which = which.map(|which| TransferId(u64::from(which)));
+                let decision = match what {
+                    0 => FileCommand::Accept(which),
+                    1 => FileCommand::Reject(which),
+                    2.. => FileCommand::Cancel(which),
+                };
+                scene.command(border.commands, Command::File(decision))
+            }
+            Step::Received(which, what) => {
+                let transfer = TransferId(u64::from(*which));
+                scene.handle(Event::File(match what {
+                    0 => FileEvent::Opened { transfer, chunks: 1, bytes: 446 },
+                    1 => FileEvent::Saved { transfer, path: "/x".into() },
+                    2.. => FileEvent::ReceiveFailed { transfer, why: "no".into() },
+                }))
+            }
         };
         observe(&scene, &limits, &mut border, &actions);
         log.push(actions);
@@ -212,6 +346,15 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
         match action {
             Action::Seal(draft) => border.drafts.push(draft.clone()),
             Action::Open(sealed) => border.sealed.push(sealed.clone()),
+            Action::File(FileAction::Read { source, .. }) => border.reading.push(*source),
+            Action::File(FileAction::Offer(offer)) => {
+                let signed = offer.seal(&scene.own).expect("fake keys do not fail");
+                let frame =
+                    Frame::parse(signed.text().as_str(), usize::MAX).expect("our own frames are read");
+                let Payload::FileStart(start) = frame.payload() else { panic!("{frame:?}") };
+                border.offers.push((offer.transfer(), frame.to().as_str().to_owned(), start.file_id.clone()));
+            }
+            Action::File(FileAction::Seal(run)) => border.runs.push(run.clone()),
             _ => {}
         }
     }
@@ -219,6 +362,9 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
     assert!(waiting <= limits.queued_commands && drafts <= limits.drafts_in_flight);
     assert!(jobs <= limits.drafts_in_flight + 1 && sent <= limits.sent_references);
     assert!(scene.client.users().len() <= limits.users);
+    let [sending, out, incoming] = scene.client.files.sizes();
+    assert!(sending <= limits.files_out && out <= limits.files_out);
+    assert!(incoming <= limits.files_in && scene.client.files.in_flight() <= limits.chunks_in_flight);
     assert!(
         scene.client.inbox.len() <= limits.received_messages
             && scene.client.inbox.shown_len() <= limits.shown
@@ -236,15 +382,19 @@ proptest! {
 
         let mut ends = std::collections::BTreeMap::<u64, Vec<&str>>::new();
         for action in log.iter().flatten() {
-            let (reference, end) = match action {
-                Action::Notify(Notice::Sent { reference, .. }) => (reference, "sent"),
-                Action::Notify(Notice::List { reference, .. }) => (reference, "list"),
-                Action::Notify(Notice::Failed { reference: Some(reference), .. }) => (reference, "failed"),
-                _ => continue,
+            let Action::Notify(notice) = action else { continue };
+            let Some(reference) = notice.ends() else { continue };
+            let end = match notice {
+                Notice::Sent { .. } => "sent",
+                Notice::Failed { .. } => "failed",
+                _ => "done",
             };
-            ends.entry(*reference).or_default().push(end);
+            ends.entry(reference).or_default().push(end);
         }
-        let commands = steps.iter().filter(|step| matches!(step, Step::Tell(..) | Step::All | Step::AskList)).count();
+        let is_command = |step: &&Step| {
+            matches!(step, Step::Tell(..) | Step::All | Step::AskList | Step::SendFile(_) | Step::Decide(..))
+        };
+        let commands = steps.iter().filter(is_command).count();
         prop_assert_eq!(ends.len(), commands, "each command ends");
         for ends in ends.values() {
             // A message that was sent may still be refused, one to everybody several times.

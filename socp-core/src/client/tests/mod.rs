@@ -3,6 +3,7 @@
 
 mod any;
 mod directory;
+mod files;
 mod inbox;
 mod outbox;
 mod session;

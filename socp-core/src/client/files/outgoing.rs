@@ -1,0 +1,487 @@
+//! Files that we send.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use crate::Now;
+use crate::wire::{AckStatus, ErrorCode, FileEnd, FileStart, Id, Payload, PublicKey, Timestamp, UserId};
+
+use super::super::Client;
+use super::super::api::{Action, Notice, SentTo};
+use super::super::directory::Unresolved;
+use super::super::inbox::failed;
+use super::super::label::{escape_detail, escape_label};
+use super::super::limits::{Limits, Timing};
+use super::api::{FileAction, FileInfo, FileNotice, SourceId, TransferId};
+use super::meter::Meter;
+use super::sealing::{BLOCK, ChunkRun, Offer, RUN};
+use super::{own_code, safe_file_name, with_reason};
+
+/// What `/file` calls everybody.
+const EVERYBODY: &str = "public";
+
+/// Why a file did not reach somebody.
+pub(super) type Failure = (ErrorCode, Box<str>);
+
+/// A file that the user wants sent.
+#[derive(Debug)]
+pub(super) struct Sending {
+    reference: u64,
+    pub(super) name: Box<str>,
+    /// Known once it was read through.
+    pub(super) info: Option<FileInfo>,
+    to_all: bool,
+    /// Recipients to whom it was not offered yet.
+    waiting: VecDeque<UserId>,
+    /// Transfers that are under way.
+    open: usize,
+    /// Recipients who have it.
+    done: Vec<UserId>,
+    failed: usize,
+    why: Option<Failure>,
+    /// Whether everybody who has it has said so.
+    confirmed: bool,
+}
+
+/// A file on its way to one user.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) source: SourceId,
+    pub(super) to: UserId,
+    /// The recipient's pinned key, which all chunks are for.
+    key: PublicKey,
+    pub(super) file_id: Box<str>,
+    /// Of the FILE_START.
+    pub(super) ts: Timestamp,
+    /// Chunks of the file.
+    total: u64,
+    flow: Flow,
+    /// Chunks that the border has, or has written.
+    issued: u64,
+    /// Chunks that are on the socket.
+    written: u64,
+    /// FILE_END is sent.
+    ended: bool,
+    /// When the other end said something last.
+    heard: Duration,
+    meter: Meter,
+}
+
+/// What is known of the other end, and so how far we may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// FILE_START has no answer yet. Once it is written, until when one may come.
+    Unanswered(Option<Duration>),
+    /// A native client has the offer, and nobody has accepted it.
+    Held,
+    /// Chunks below this index may be sent.
+    Credit(u64),
+    /// A client of the standard, which says nothing: a pace since then.
+    Blind(Duration),
+}
+
+impl Sending {
+    /// Those who wait for it wait in vain.
+    pub(super) fn give_up(&mut self, why: Failure) {
+        self.failed += self.waiting.len();
+        self.waiting.clear();
+        self.why.get_or_insert(why);
+    }
+}
+
+impl Outgoing {
+    /// Chunks that are being sealed or written.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.issued - self.written
+    }
+
+    /// The index below which chunks may be sent now.
+    fn allowed(&self, now: Duration, limits: &Limits) -> u64 {
+        let allowed = match self.flow {
+            Flow::Unanswered(_) | Flow::Held => 0,
+            Flow::Credit(credit) => credit,
+            Flow::Blind(since) => {
+                let passed = now.saturating_sub(since).as_secs_f64();
+                let paced = (passed * limits.blind_chunks_per_second as f64) as u64;
+                // By whole runs, so that the next is due at a time that can be told.
+                limits.blind_chunks + paced / RUN * RUN
+            }
+        };
+        allowed.min(self.total)
+    }
+
+    /// When a paced transfer may go on, if it waits for that.
+    fn paced_at(&self, limits: &Limits) -> Option<Duration> {
+        let Flow::Blind(since) = self.flow else { return None };
+        let beyond = (self.issued + 1).saturating_sub(limits.blind_chunks).div_ceil(RUN) * RUN;
+        let rate = limits.blind_chunks_per_second.max(1) as f64;
+        (self.issued < self.total).then(|| {
+            // A little late rather than early: a deadline that has come must have something to do.
+            since.saturating_add(Duration::from_secs_f64(beyond as f64 / rate) + Duration::from_millis(1))
+        })
+    }
+
+    /// When it has failed, unless something happens.
+    fn dead_at(&self, timing: &Timing) -> Option<Duration> {
+        match self.flow {
+            Flow::Held => Some(self.heard.saturating_add(timing.file_offer)),
+            Flow::Credit(_) => Some(self.heard.saturating_add(timing.file_idle)),
+            // Nobody will say anything; that the link takes no more would end the link.
+            Flow::Unanswered(_) | Flow::Blind(_) => None,
+        }
+    }
+
+    pub(super) fn deadline(&self, timing: &Timing) -> Option<Duration> {
+        match self.flow {
+            Flow::Unanswered(until) => until,
+            Flow::Held | Flow::Credit(_) | Flow::Blind(_) => self.dead_at(timing),
+        }
+    }
+}
+
+impl Client {
+    /// `/file`, once there is a session.
+    pub(in super::super) fn start_sending(
+        &mut self,
+        reference: u64,
+        to: &str,
+        path: PathBuf,
+        out: &mut Vec<Action>,
+    ) {
+        let nobody = |out: &mut Vec<Action>, why: &str| {
+            failed(out, Some(reference), ErrorCode::UserNotFound, why);
+        };
+        let to_all = to == EVERYBODY;
+        let recipients: VecDeque<UserId> = if to_all {
+            self.directory.ids().cloned().collect()
+        } else {
+            match self.directory.resolve(to) {
+                Ok(user) if user == self.config.user_id => return nobody(out, "that is you"),
+                Ok(user) => VecDeque::from([user]),
+                Err(Unresolved::Unknown) => {
+                    return nobody(out, &format!("nobody online is called {to}"));
+                }
+                Err(Unresolved::Ambiguous(labels)) => {
+                    return nobody(out, &format!("{to} may be {}", labels.join(" or ")));
+                }
+            }
+        };
+        let most = self.config.limits.files_out;
+        if recipients.is_empty() {
+            return nobody(out, "nobody else is online");
+        } else if recipients.len() > most {
+            return nobody(out, &format!("a file goes to at most {most} users at a time"));
+        } else if self.files.sending.len() >= most {
+            let why = format!("{most} files are being sent already");
+            return failed(out, Some(reference), ErrorCode::Timeout, &why);
+        }
+        self.files.next_source += 1;
+        let source = SourceId(self.files.next_source);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let sending = Sending {
+            reference,
+            name: safe_file_name(&name).into(),
+            info: None,
+            to_all,
+            waiting: recipients,
+            open: 0,
+            done: Vec::new(),
+            failed: 0,
+            why: None,
+            confirmed: true,
+        };
+        self.files.sending.insert(source, sending);
+        let max_bytes = self.config.limits.file_bytes;
+        out.push(Action::File(FileAction::Read { source, path, max_bytes }));
+    }
+
+    pub(super) fn on_file_read(
+        &mut self,
+        source: SourceId,
+        result: Result<FileInfo, Box<str>>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(sending) = self.files.sending.get_mut(&source) else { return };
+        match result {
+            Ok(info) => sending.info = Some(info),
+            Err(why) => {
+                sending.give_up((own_code("NO_FILE"), why));
+                self.finish_sending(source, out);
+            }
+        }
+    }
+
+    /// With a session: offers files, and has chunks sealed while there is room at the border.
+    pub(in super::super) fn pump_files(&mut self, now: Now, out: &mut Vec<Action>) {
+        while self.files.out.len() < self.config.limits.files_out.max(1) {
+            let mut sending = self.files.sending.iter_mut().filter(|(_, sending)| sending.info.is_some());
+            let next = sending.find_map(|(source, sending)| Some((*source, sending.waiting.pop_front()?)));
+            let Some((source, to)) = next else { break };
+            self.offer(now, source, to, out);
+        }
+        // Everybody in turn, from the one after whoever had the last.
+        let ids = || {
+            let served = self.files.served;
+            let (before, after) = self.files.out.keys().partition::<Vec<_>, _>(|id| **id <= served);
+            after.into_iter().chain(before).copied().collect::<Vec<_>>()
+        };
+        let ids: VecDeque<TransferId> = ids().into();
+        let mut turn = ids.clone();
+        let mut room = self.config.limits.chunks_in_flight.saturating_sub(self.chunks_in_flight());
+        while let Some(id) = turn.pop_front() {
+            if room < RUN {
+                break;
+            }
+            if let Some(run) = self.next_run(now, id) {
+                room -= run.chunks();
+                self.files.served = id;
+                out.push(Action::File(FileAction::Seal(run)));
+                turn.push_back(id);
+            }
+        }
+        for id in ids {
+            self.end_if_written(now, id, out);
+        }
+    }
+
+    fn chunks_in_flight(&self) -> u64 {
+        self.files.out.values().map(Outgoing::in_flight).sum()
+    }
+
+    fn offer(&mut self, now: Now, source: SourceId, to: UserId, out: &mut Vec<Action>) {
+        let key = self.key_of(&to).filter(|_| self.directory.is_online(&to)).cloned();
+        let label = self.directory.label(&to);
+        let Some(sending) = self.files.sending.get_mut(&source) else { return };
+        let (Some(info), Some(key)) = (&sending.info, key) else {
+            sending.failed += 1;
+            let why = format!("{label} is no longer online");
+            sending.why.get_or_insert((ErrorCode::UserNotFound, why.into()));
+            return self.finish_sending(source, out);
+        };
+        let mut random = [0; 16];
+        self.chance.fill_bytes(&mut random);
+        let file_id: Box<str> = Id::uuid_v4(random).as_str().into();
+        let ts = self.clock.next(now);
+        let sha256: String = info.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let start = FileStart {
+            file_id: file_id.clone(),
+            name: sending.name.clone(),
+            size: info.size,
+            sha256: sha256.into(),
+            mode: if sending.to_all { "public" } else { "dm" }.into(),
+            to: Some(to.as_str().into()),
+            sender: Some(self.config.user_id.clone()),
+            ts: Some(ts),
+            sender_pub: Some(self.config.key.clone().into()),
+            content_sig: None,
+        };
+        let file = Outgoing {
+            source,
+            to: to.clone(),
+            key,
+            file_id,
+            ts,
+            total: info.size.div_ceil(BLOCK),
+            flow: Flow::Unanswered(None),
+            issued: 0,
+            written: 0,
+            ended: false,
+            heard: now.instant,
+            meter: Meter::new(now.instant),
+        };
+        sending.open += 1;
+        let id = self.files.new_transfer();
+        self.files.out.insert(id, file);
+        let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
+        out.push(Action::File(FileAction::Offer(Offer { transfer: id, from, own_key, to, ts, start })));
+        if let Some(transfer) = self.transfer(id) {
+            out.push(Action::Notify(Notice::File(FileNotice::Offering(transfer))));
+        }
+    }
+
+    pub(super) fn on_offer_written(&mut self, now: Now, id: TransferId) {
+        let until = now.instant.saturating_add(self.config.timing.file_answer);
+        if let Some(file) = self.files.out.get_mut(&id)
+            && file.flow == Flow::Unanswered(None)
+        {
+            file.flow = Flow::Unanswered(Some(until));
+        }
+    }
+
+    /// ACK ✚ from the recipient.
+    pub(super) fn on_answer(
+        &mut self,
+        now: Now,
+        id: TransferId,
+        status: AckStatus,
+        credit: Option<u64>,
+        why: &str,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(file) = self.files.out.get_mut(&id) else { return };
+        file.heard = now.instant;
+        let label = self.directory.label(&file.to);
+        let fail = |code: &str, did: &str| Err((own_code(code), with_reason(&label, did, why).into()));
+        let outcome = match (status, file.flow) {
+            (AckStatus::Waiting, Flow::Unanswered(_) | Flow::Blind(_)) => {
+                file.flow = Flow::Held;
+                return;
+            }
+            (AckStatus::Ready, flow) => {
+                let before = if let Flow::Credit(before) = flow { before } else { 0 };
+                if before == 0 {
+                    file.meter = Meter::new(now.instant);
+                }
+                file.flow = Flow::Credit(before.max(credit.unwrap_or(file.total)));
+                return;
+            }
+            (AckStatus::Waiting, Flow::Held | Flow::Credit(_)) | (AckStatus::Other, _) => return,
+            (AckStatus::Done, _) => Ok(true),
+            (AckStatus::Refused, _) => fail("REFUSED", "does not take it"),
+            (AckStatus::Cancelled, _) => fail("CANCELLED", "has cancelled it"),
+            (AckStatus::Failed, _) => fail("FAILED", "could not save it"),
+        };
+        self.end_outgoing(id, outcome, out);
+    }
+
+    /// The next blocks of a transfer, if it may go on.
+    fn next_run(&mut self, now: Now, id: TransferId) -> Option<ChunkRun> {
+        let file = self.files.out.get(&id)?;
+        let chunks = file.allowed(now.instant, &self.config.limits).saturating_sub(file.issued).min(RUN);
+        let size = self.files.sending.get(&file.source)?.info.as_ref()?.size;
+        let bytes = (chunks * BLOCK).min(size.saturating_sub(file.issued * BLOCK));
+        if chunks == 0 {
+            return None;
+        }
+        let ts = self.clock.next(now);
+        let file = self.files.out.get_mut(&id)?;
+        let run = ChunkRun {
+            transfer: id,
+            source: file.source,
+            from: self.config.user_id.clone(),
+            to: file.to.clone(),
+            key: file.key.clone(),
+            file_id: file.file_id.clone(),
+            first: file.issued,
+            bytes: usize::try_from(bytes).ok()?,
+            ts,
+        };
+        file.issued += chunks;
+        Some(run)
+    }
+
+    pub(super) fn on_chunks_written(&mut self, now: Now, id: TransferId, chunks: u64, out: &mut Vec<Action>) {
+        let Some(file) = self.files.out.get_mut(&id) else { return };
+        file.written = (file.written + chunks).min(file.issued);
+        let size = self.files.sending.get(&file.source).and_then(|sending| sending.info.as_ref());
+        let done = (file.written * BLOCK).min(size.map_or(0, |info| info.size));
+        if let Some(rate) = file.meter.tick(now.instant, done, self.config.timing.progress) {
+            self.tell_progress(id, done, rate, out);
+        }
+    }
+
+    /// FILE_END follows the last chunk. A client of the standard says nothing more; a native one will.
+    fn end_if_written(&mut self, now: Now, id: TransferId, out: &mut Vec<Action>) {
+        let Some(file) = self.files.out.get_mut(&id) else { return };
+        let may_go = match file.flow {
+            Flow::Credit(_) | Flow::Blind(_) => true,
+            Flow::Unanswered(_) | Flow::Held => false,
+        };
+        if file.ended || !may_go || file.written < file.total {
+            return;
+        }
+        file.ended = true;
+        file.heard = now.instant;
+        let (to, file_id, flow) = (file.to.clone(), file.file_id.clone(), file.flow);
+        let ts = self.clock.next(now);
+        let end = FileEnd {
+            file_id,
+            to: Some(to.as_str().into()),
+            sender: Some(self.config.user_id.clone()),
+            ts: Some(ts),
+        };
+        self.send_to_user(&to, ts, &Payload::FileEnd(end), out);
+        if matches!(flow, Flow::Blind(_)) {
+            self.end_outgoing(id, Ok(false), out);
+        }
+    }
+
+    /// A transfer is over. `Ok` says whether the other end has confirmed it.
+    pub(super) fn end_outgoing(&mut self, id: TransferId, how: Result<bool, Failure>, out: &mut Vec<Action>) {
+        let transfer = self.transfer(id);
+        let Some(file) = self.files.out.remove(&id) else { return };
+        let Some(sending) = self.files.sending.get_mut(&file.source) else { return };
+        sending.open -= 1;
+        match how {
+            Ok(confirmed) => {
+                sending.confirmed &= confirmed;
+                sending.done.push(file.to);
+            }
+            Err((code, detail)) => {
+                sending.failed += 1;
+                sending.why.get_or_insert_with(|| (code.clone(), detail.clone()));
+                if let (true, Some(transfer)) = (sending.to_all, transfer) {
+                    let detail = escape_detail(&detail);
+                    out.push(Action::Notify(Notice::File(FileNotice::Failed { transfer, code, detail })));
+                }
+            }
+        }
+        self.finish_sending(file.source, out);
+    }
+
+    /// Ends the command if that was the last recipient.
+    pub(super) fn finish_sending(&mut self, source: SourceId, out: &mut Vec<Action>) {
+        let over = |sending: &Sending| sending.open == 0 && sending.waiting.is_empty();
+        if !self.files.sending.get(&source).is_some_and(over) {
+            return;
+        }
+        let Some(sending) = self.files.sending.remove(&source) else { return };
+        out.push(Action::File(FileAction::Close(source)));
+        let Sending { reference, name, to_all, done, failed: lost, why, confirmed, .. } = sending;
+        let to = match done.first() {
+            Some(_) if to_all => SentTo::Everyone { recipients: done.len(), failed: lost },
+            Some(user) => SentTo::User { user_id: user.clone(), label: self.directory.label(user) },
+            None => {
+                let (code, why) = why.unwrap_or((ErrorCode::Timeout, "not sent".into()));
+                return failed(out, Some(reference), code, &why);
+            }
+        };
+        let name = escape_label(&name).into();
+        out.push(Action::Notify(Notice::File(FileNotice::Sent { reference, name, to, confirmed })));
+    }
+
+    pub(super) fn on_outgoing_due(&mut self, now: Now, out: &mut Vec<Action>) {
+        let timing = self.config.timing.clone();
+        for file in self.files.out.values_mut() {
+            if let Flow::Unanswered(Some(until)) = file.flow
+                && until <= now.instant
+            {
+                file.flow = Flow::Blind(now.instant);
+                file.meter = Meter::new(now.instant);
+            }
+        }
+        let dead = |file: &Outgoing| file.dead_at(&timing).is_some_and(|at| at <= now.instant);
+        let ids: Vec<_> = self.files.out.iter().filter(|(_, file)| dead(file)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(file) = self.files.out.get(&id) else { continue };
+            let label = self.directory.label(&file.to);
+            let why = match file.flow {
+                Flow::Held => format!("{label} has not accepted it in time"),
+                Flow::Unanswered(_) | Flow::Credit(_) | Flow::Blind(_) => format!("{label} answers no more"),
+            };
+            self.tell_other_end(now, id, AckStatus::Cancelled, Some("it took too long"), out);
+            self.end_outgoing(id, Err((ErrorCode::Timeout, why.into())), out);
+        }
+    }
+
+    /// When a paced transfer may go on, if the border has room.
+    pub(in super::super) fn files_paced_at(&self) -> Option<Duration> {
+        let limits = &self.config.limits;
+        let room = limits.chunks_in_flight.saturating_sub(self.chunks_in_flight());
+        let paced = self.files.out.values().filter_map(|file| file.paced_at(limits));
+        paced.min().filter(|_| room >= RUN && self.is_ready())
+    }
+}

@@ -1,0 +1,30 @@
+//! The manifest of a file (§9.4, decisions §6): what its `content_sig` covers, made and checked.
+
+use super::proof::{Check, Claimed};
+use super::{CryptoError, Purpose, RSA_BYTES, SharedPayload, Signer};
+use crate::wire::{Binary, FileStart, Frame, Payload, PublicKey, without_member};
+
+/// The check of a FILE_START's `content_sig`, over its canonical payload without that field. None if it
+/// carries no well-formed one.
+pub(crate) fn manifest_check(
+    frame: &Frame,
+    start: &FileStart,
+    key: PublicKey,
+    required: bool,
+) -> Option<Check> {
+    let signature = start.content_sig.as_ref().filter(|sig| sig.bytes().len() == RSA_BYTES)?;
+    let canonical = without_member(frame.payload_canonical(), "content_sig");
+    let claimed = Claimed::Text { canonical, signature: signature.bytes().into() };
+    Some(Check { purpose: Purpose::Content, key, required, claimed })
+}
+
+/// Signs a manifest: one private-key operation.
+///
+/// # Errors
+/// If the signer fails.
+pub(crate) fn sign_manifest(start: FileStart, signer: &dyn Signer) -> Result<FileStart, CryptoError> {
+    let unsigned = FileStart { content_sig: None, ..start };
+    let text = SharedPayload::new(&Payload::FileStart(unsigned.clone()));
+    let content_sig = Some(Binary::new(signer.sign(text.canonical().as_bytes())?));
+    Ok(FileStart { content_sig, ..unsigned })
+}

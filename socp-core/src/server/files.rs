@@ -1,0 +1,80 @@
+//! Files on their way (§9.4, decisions §6): FILE_START, FILE_CHUNK, FILE_END, and the ACKs that pace them. They are users'
+//! own frames, relayed with their own text from user to user; a server keeps nothing of them.
+
+use super::Server;
+use super::api::LinkId;
+use super::deliver::{Route, recipient_of};
+use super::link::Link;
+use crate::crypto::Verified;
+use crate::wire::{ErrorCode, Frame, FrameRef, FrameType, Payload, UserId};
+
+impl Server {
+    /// A frame of a user here.
+    pub(super) fn on_file_frame(&mut self, link: LinkId, user: &UserId, frame: &Verified) {
+        self.charge_chunk(link);
+        let frame = frame.frame();
+        let starts = *frame.kind() == FrameType::FileStart;
+        let onward = if frame.text().len() > self.config.limits.frame_out_bytes {
+            Err((ErrorCode::UnknownType, "the frame is too long".to_owned()))
+        } else if let Some(recipient) = recipient_of(frame) {
+            self.onward(frame, &recipient).map(|to| (to, recipient))
+        } else {
+            let detail = "no recipient: neither payload.to nor to names a user";
+            Err((ErrorCode::UserNotFound, detail.to_owned()))
+        };
+        match onward {
+            Ok((to, recipient)) => {
+                let route = self.route(&recipient);
+                if let Route::Server { server, .. } = &route
+                    && *frame.kind() == FrameType::Ack
+                    && !self.is_native(server)
+                {
+                    // The standard has it, but no peer that we know of expects one between users.
+                    return self.dropped("acknowledgement to a server of the standard", server.to_string());
+                }
+                if let (Route::Server { server, .. }, true, Some(ts)) = (route, starts, frame.ts()) {
+                    self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server);
+                }
+                self.relay_file(to, frame);
+            }
+            Err((code, detail)) if starts => self.undelivered(link, code, &detail, frame.reference()),
+            // Hundreds may be under way when somebody leaves; the first of these says it all.
+            Err((code, detail)) => self.error(link, code, &detail, Some(frame.reference())),
+        }
+    }
+
+    /// A frame of a user elsewhere.
+    pub(super) fn on_relayed_file(&mut self, link_id: LinkId, frame: &Verified) {
+        let frame = frame.frame();
+        if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
+            return;
+        }
+        if *frame.kind() != FrameType::FileChunk {
+            self.remember(frame);
+        }
+        let Some(recipient) = recipient_of(frame) else {
+            return self.dropped("file for nobody", frame.kind().as_str());
+        };
+        match self.route(&recipient) {
+            Route::Local(to) => self.relay_file(to, frame),
+            // Of the rest the removal, which is on its way, will tell.
+            Route::Server { .. } | Route::Unreachable | Route::Unknown => {
+                if *frame.kind() == FrameType::FileStart {
+                    let reference = FrameRef { to: Some(recipient.as_str().into()), ..frame.reference() };
+                    let detail = format!("{recipient} is not online here");
+                    return self.undelivered(link_id, ErrorCode::UserNotFound, &detail, reference);
+                }
+                self.dropped("file for nobody here", recipient.to_string());
+            }
+        }
+    }
+
+    /// Chunks stay in their order, and FILE_END behind them; all else goes before.
+    fn relay_file(&mut self, to: LinkId, frame: &Frame) {
+        match frame.payload() {
+            Payload::FileChunk(_) | Payload::FileEnd(_) => self.relay_bulk(to, frame),
+            // FILE_START and ACK.
+            _ => self.relay(vec![to], frame),
+        }
+    }
+}
