@@ -4,12 +4,7 @@
 mod support;
 
 use serde_json::json;
-use socp_core::wire::Id;
-use support::{World, key};
-
-fn id(name: &str) -> String {
-    Id::derived_from(key(name).public_key()).to_string()
-}
+use support::{World, id, key};
 
 #[test]
 fn programs_talk_in_json() {

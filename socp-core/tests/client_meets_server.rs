@@ -231,7 +231,7 @@ fn a_file_reaches_everybody_who_accepts_it() {
     for user in 0..3 {
         world.run(Work::ToClient(user, client::Event::Wakeup));
     }
-    let file: Vec<u8> = (0..30_000_u32).map(|at| (at * at >> 3) as u8).collect();
+    let file: Vec<u8> = (0..30_000_u32).map(|at| (at * at / 8) as u8).collect();
     world.users[0].disk.insert("cat.jpg".into(), file.clone());
     let command = |world: &mut World, user, command| {
         let command = Command::File(command);

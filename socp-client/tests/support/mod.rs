@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use authority::Certificate;
 use serde_json::Value;
 use socp_core::crypto::aws_lc::PrivateKey;
+use socp_core::wire::Id;
 use socp_transport::server::{Server, ServerConfig};
 use socp_transport::tls::ServerTls;
 use tempfile::TempDir;
@@ -30,6 +31,11 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 
 pub(crate) fn key(name: &str) -> PrivateKey {
     PrivateKey::from_pem(&std::fs::read_to_string(fixture(name)).unwrap()).unwrap()
+}
+
+/// The id of the user with the fixture's key of that name.
+pub(crate) fn id(name: &str) -> String {
+    Id::derived_from(key(name).public_key()).to_string()
 }
 
 /// A server and a place for its clients' data.

@@ -230,6 +230,8 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         messages_per_second,
         message_burst,
         requests_per_second,
+        chunks_per_second,
+        chunk_burst,
     } = limits;
     vec![
         Field::new(
@@ -268,6 +270,12 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
             Rate(requests_per_second),
             "Requests for lists and keys on one link; more slows it down.",
         ),
+        Field::new(
+            "chunks_per_second",
+            Rate(chunks_per_second),
+            "Frames of files that a user may send; more slows the link down.",
+        ),
+        Field::new("chunk_burst", Rate(chunk_burst), "Frames of files at once."),
         Field::new("greeting_links", Count(greeting_links), "Links that have not said who they are."),
         Field::new(
             "welcome_clients",

@@ -44,6 +44,16 @@ impl ClientProcess {
     /// Starts the client of a person with a fixture's key; its data is kept in `home`, and it trusts the
     /// authority in `ca.pem` there, if there is one. Does not wait.
     pub(crate) fn start(name: &'static str, server: &ServerProcess, home: &Path) -> Self {
+        Self::start_with(name, server, home, &[])
+    }
+
+    /// The same with further arguments. Files of others go to `downloads` in the person's data.
+    pub(crate) fn start_with(
+        name: &'static str,
+        server: &ServerProcess,
+        home: &Path,
+        arguments: &[&str],
+    ) -> Self {
         let (data, password) = (home.join(name), home.join("password"));
         std::fs::write(&password, "correct horse\n").unwrap();
         let mut command = Command::new(binary());
@@ -56,16 +66,21 @@ impl ClientProcess {
         if !data.exists() {
             command.arg("--import-key").arg(fixture(name));
         }
+        command.arg("--downloads").arg(data.join("downloads")).args(arguments);
         command.arg("--data-dir").arg(data).arg("--password-file").arg(password);
         Self { process: Process::start(command), name, unread: Vec::new() }
     }
 
     /// Starts the client and waits until it is logged in.
     pub(crate) fn log_in(name: &'static str, server: &ServerProcess, home: &Path) -> Self {
-        let mut client = Self::start(name, server, home);
-        let ready = client.event("ready");
+        Self::start(name, server, home).ready(server)
+    }
+
+    /// Waits until it is logged in.
+    pub(crate) fn ready(mut self, server: &ServerProcess) -> Self {
+        let ready = self.event("ready");
         assert_eq!(ready["server_id"], server.id);
-        client
+        self
     }
 
     /// The next event that was not asked for yet and is as wanted.

@@ -127,6 +127,25 @@ async fn entries_are_written_in_order_and_long_ones_arrive_whole() {
 }
 
 #[tokio::test]
+async fn parts_of_files_are_written_when_nothing_else_waits() {
+    let (mut link, mut socket) = dialled(LinkLimits::default()).await;
+    let (commit, committed) = oneshot::channel::<()>();
+    let gate = async { committed.await.map_err(|_| Failed) }.boxed().shared();
+    let text = |text: &str| Item::Text(text.to_owned().into());
+    link.outbox.push(1, Entry { item: text("first"), gate: Some(gate), written: None }).unwrap();
+    let (written, was_written) = oneshot::channel();
+    link.outbox.push_bulk(text("chunk 1").into()).unwrap();
+    let last = Entry { item: text("chunk 2"), gate: None, written: Some(written) };
+    link.outbox.push_bulk(last).unwrap();
+    link.outbox.push(2, text("second").into()).unwrap();
+    commit.send(()).unwrap();
+    for expected in ["first", "second", "chunk 1", "chunk 2"] {
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(expected));
+    }
+    was_written.await.unwrap();
+}
+
+#[tokio::test]
 async fn our_close_comes_after_what_was_queued_before_it() {
     let (mut link, mut socket) = dialled(LinkLimits::default()).await;
     link.outbox.push(1, Item::Text("last words".to_owned().into()).into()).unwrap();
