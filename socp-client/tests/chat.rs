@@ -68,6 +68,21 @@ fn programs_talk_in_json() {
 }
 
 #[test]
+fn a_long_text_arrives_as_one() {
+    let world = World::new();
+    let mut alice = world.json("alice");
+    alice.event_of("ready");
+    let mut bob = world.plain("bob");
+    bob.until("[ready]");
+    let long = "Grüße aus Übersee, ".repeat(300);
+    alice.say(&format!("/tell bob {long}."));
+    alice.event_of("sent");
+    assert_eq!(bob.until("[dm]"), format!("[dm] alice: {long}."));
+    alice.say(&format!("/all {long}!"));
+    assert_eq!(bob.until("[public]"), format!("[public] alice: {long}!"));
+}
+
+#[test]
 fn plain_lines_are_word_for_word() {
     let world = World::new();
     let mut alice = world.plain("alice");

@@ -316,7 +316,7 @@ impl Notice {
 }
 
 /// Which way a message took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MessageKind {
     /// To one user (§9.2).
     Direct,
@@ -358,6 +358,9 @@ pub enum Doubt {
     /// The message names another key than the pinned one, or the pin has changed meanwhile.
     #[error("sender's key is not the pinned one")]
     OtherKey,
+    /// It is a long text of which some parts never came.
+    #[error("parts of it are missing")]
+    PartsMissing,
     /// The signature is not the sender's over this message.
     #[error("content signature does not hold")]
     BadSignature,

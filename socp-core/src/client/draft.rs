@@ -1,10 +1,10 @@
 //! A message of ours on its way to the border, where it is encrypted and signed.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::crypto::{ContentInput, CryptoError, Sealer, SharedPayload, Signed, Signer, Unsigned};
-use crate::wire::{Binary, Message, Payload, PublicKey, Recipient, Timestamp, UserId};
+use crate::wire::{Binary, Message, Part, Payload, PublicKey, Recipient, Timestamp, UserId};
 
 use super::api::MessageKind;
 
@@ -23,10 +23,39 @@ pub struct Draft {
     pub(super) to: UserId,
     /// The recipient's pinned key.
     pub(super) key: PublicKey,
-    /// The sender's time; no two drafts of a client share it, so that an ERROR finds its draft.
-    pub(super) ts: Timestamp,
-    pub(super) text: Arc<str>,
+    pub(super) content: Arc<Content>,
+    /// Its place in a long text.
+    pub(super) part: Option<Part>,
+    /// With the last part of a long text: all of them.
+    pub(super) whole: Vec<Arc<Content>>,
 }
+
+/// What a draft says, and once it is sealed, how: the last part of a long text signs the signatures of all.
+pub(super) struct Content {
+    text: Arc<str>,
+    /// The sender's time; no two drafts of a client share it, so that an ERROR finds its draft.
+    ts: Timestamp,
+    sealed: OnceLock<Result<Sealed, CryptoError>>,
+}
+
+struct Sealed {
+    ciphertext: Binary,
+    content_sig: Binary,
+}
+
+impl Content {
+    pub(super) fn new(text: Arc<str>, ts: Timestamp) -> Self {
+        Self { text, ts, sealed: OnceLock::new() }
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.ts == other.ts
+    }
+}
+
+impl Eq for Content {}
 
 impl Draft {
     /// The name to report it by.
@@ -40,7 +69,7 @@ impl Draft {
     }
 
     /// Encrypts, signs the content (§12), and signs the frame: one public-key and two private-key
-    /// operations.
+    /// operations. The last part of a long text costs one more, and those of parts that are not sealed yet.
     ///
     /// # Errors
     /// If the provider fails or the signer holds another key than the client's.
@@ -48,39 +77,67 @@ impl Draft {
         if signer.public_key() != &self.own_key {
             return Err(CryptoError::BadPrivateKey);
         }
-        let ciphertext = Binary::new(sealer.seal(&self.key, self.text.as_bytes())?);
-        let to = match self.kind {
-            MessageKind::Direct => Some(self.to.id().clone()),
-            MessageKind::Public => None,
+        let Sealed { ciphertext, content_sig } = self.seal_content(&self.content, sealer, signer)?;
+        let mut parts = Vec::new();
+        for content in &self.whole {
+            parts.extend_from_slice(self.seal_content(content, sealer, signer)?.content_sig.bytes());
+        }
+        let parts_sig = match parts.is_empty() {
+            true => None,
+            false => Some(Binary::new(signer.sign(&parts)?)),
         };
-        let input = ContentInput { ciphertext, from: self.from.id().clone(), to, ts: self.ts };
-        let content_sig = Binary::new(signer.sign(&input.message())?);
+        let ts = self.content.ts;
         let message = Message {
             user_id: None,
             to: Some(self.to.as_str().into()),
-            ciphertext: input.ciphertext,
+            ciphertext: ciphertext.clone(),
             sender: Some(self.from.clone()),
             sender_pub: Some(self.own_key.clone().into()),
-            content_sig: Some(content_sig),
-            ts: Some(self.ts),
+            content_sig: Some(content_sig.clone()),
+            ts: Some(ts),
             original_ts: None,
-            part: None,
-            parts_sig: None,
+            part: self.part.clone(),
+            parts_sig,
         };
         let payload = match self.kind {
             MessageKind::Direct => Payload::MsgDirect(message),
             MessageKind::Public => Payload::MsgPublicChannel(message),
         };
         let payload = SharedPayload::new(&payload);
-        Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), self.ts, payload).sign(signer)
+        Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), ts, payload).sign(signer)
+    }
+
+    /// Seals a part once, whoever comes first: its own draft or that of the last part.
+    fn seal_content<'a>(
+        &self,
+        content: &'a Content,
+        sealer: &dyn Sealer,
+        signer: &dyn Signer,
+    ) -> Result<&'a Sealed, CryptoError> {
+        let seal = || {
+            let ciphertext = Binary::new(sealer.seal(&self.key, content.text.as_bytes())?);
+            let to = match self.kind {
+                MessageKind::Direct => Some(self.to.id().clone()),
+                MessageKind::Public => None,
+            };
+            let input = ContentInput { ciphertext, from: self.from.id().clone(), to, ts: content.ts };
+            let content_sig = Binary::new(signer.sign(&input.message())?);
+            Ok(Sealed { ciphertext: input.ciphertext, content_sig })
+        };
+        content.sealed.get_or_init(seal).as_ref().map_err(|error| *error)
     }
 }
 
 impl fmt::Debug for Draft {
     /// Without the text: logs hold no plaintext.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, kind, from: _, own_key: _, to, key, ts, text } = self;
-        write!(f, "Draft({}, {kind:?} to {to:?} under {key:?}, ts {ts}, {} bytes)", id.0, text.len())
+        let Self { id, kind, to, key, content, part, .. } = self;
+        let Content { text, ts, .. } = &**content;
+        write!(f, "Draft({}, {kind:?} to {to:?} under {key:?}, ts {ts}, {} bytes", id.0, text.len())?;
+        match part {
+            Some(part) => write!(f, ", part {} of {})", part.index + 1, part.total),
+            None => write!(f, ")"),
+        }
     }
 }
 
@@ -99,6 +156,17 @@ pub(super) fn split(text: &str, max_bytes: usize) -> Vec<Arc<str>> {
         rest = after;
     }
     pieces
+}
+
+#[cfg(test)]
+impl Draft {
+    pub(super) fn text(&self) -> &str {
+        &self.content.text
+    }
+
+    pub(super) fn ts(&self) -> Timestamp {
+        self.content.ts
+    }
 }
 
 #[cfg(test)]

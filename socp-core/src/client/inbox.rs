@@ -10,6 +10,7 @@ use crate::wire::{Binary, ErrorCode, Frame, Message, Timestamp, UserId};
 
 use super::api::{Action, Doubt, MessageKind, Notice, Text};
 use super::label::escape_detail;
+use super::parts::{Place, ShownPart};
 use super::records::Record;
 use super::sealed::{ContentCheck, Opened, SealedMessage};
 use super::{Client, dropped};
@@ -52,11 +53,19 @@ impl Shown {
 
 #[derive(Debug)]
 struct Pending {
+    arrived: Arrived,
+    state: State,
+}
+
+/// A message as it arrived.
+#[derive(Debug)]
+struct Arrived {
     kind: MessageKind,
     from: UserId,
     ts: Timestamp,
     digest: [u8; 32],
-    state: State,
+    /// Its place in a long text.
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -133,10 +142,15 @@ impl Client {
         }
         let ts = message.ts.or(message.original_ts).or(frame.ts());
         let check = self.content_check(kind, &from, ts, message);
+        // What is not its author's is part of nothing.
+        let place = self.place_of(kind, &from, message).filter(|_| check.is_ok());
+        let key = check.as_ref().ok().map(|check| &check.key);
+        let parts = place.as_ref().and_then(|place| self.on_part(now, place, key, message, out));
         let id = self.inbox.first + self.inbox.pending.len() as u64;
-        let sealed = SealedMessage { id, ciphertext: message.ciphertext.clone(), check };
+        let sealed = SealedMessage { id, ciphertext: message.ciphertext.clone(), check, parts };
         let ts = ts.unwrap_or(Timestamp(now.unix_ms));
-        self.inbox.pending.push_back(Pending { kind, from, ts, digest, state: State::Waiting(sealed) });
+        let arrived = Arrived { kind, from, ts, digest, place };
+        self.inbox.pending.push_back(Pending { arrived, state: State::Waiting(sealed) });
     }
 
     /// What must hold for a message to be its sender's, or why nothing can.
@@ -183,29 +197,22 @@ impl Client {
             State::Opening => pending.state = State::Done(opened),
             State::Waiting(_) | State::Done(_) => return,
         }
-        while let Some(Pending { kind, from, ts, digest, state }) = self.inbox.pending.pop_front() {
+        while let Some(Pending { arrived, state }) = self.inbox.pending.pop_front() {
             match state {
                 State::Done(opened) => {
                     self.inbox.first += 1;
-                    self.show(kind, from, ts, digest, opened, out);
+                    self.show(arrived, opened, out);
                 }
                 State::Waiting(_) | State::Opening => {
-                    self.inbox.pending.push_front(Pending { kind, from, ts, digest, state });
+                    self.inbox.pending.push_front(Pending { arrived, state });
                     break;
                 }
             }
         }
     }
 
-    fn show(
-        &mut self,
-        kind: MessageKind,
-        from: UserId,
-        ts: Timestamp,
-        digest: [u8; 32],
-        opened: Opened,
-        out: &mut Vec<Action>,
-    ) {
+    fn show(&mut self, arrived: Arrived, opened: Opened, out: &mut Vec<Action>) {
+        let Arrived { kind, from, ts, digest, place } = arrived;
         let label = self.directory.label(&from);
         let text = match opened.text {
             Ok(text) => Text::from(text),
@@ -228,12 +235,27 @@ impl Client {
             return dropped(out, "message was shown before", from.as_str());
         }
         let max = self.config.limits.shown;
-        if verified.is_ok() {
-            self.inbox.remember_shown(digest, max, out);
-        } else {
+        match (verified, place) {
+            (Ok(()), Some(place)) => {
+                return self.show_part(place, ShownPart { text, ts, digest }, opened.whole, out);
+            }
+            (Ok(()), None) => self.inbox.remember_shown(digest, max, out),
             // A twin whose time a relay has altered must not shadow the real one.
-            self.inbox.doubtful.remember(digest, max);
+            (Err(_), _) => self.inbox.doubtful.remember(digest, max),
         }
+        self.notify_message(kind, &from, text, verified, ts, out);
+    }
+
+    pub(super) fn notify_message(
+        &self,
+        kind: MessageKind,
+        from: &UserId,
+        text: Text,
+        verified: Result<(), Doubt>,
+        ts: Timestamp,
+        out: &mut Vec<Action>,
+    ) {
+        let (from, label) = (from.clone(), self.directory.label(from));
         out.push(Action::Notify(Notice::Message { kind, from, label, text, verified, ts }));
     }
 }

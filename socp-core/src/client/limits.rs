@@ -25,6 +25,8 @@ pub struct Limits {
     pub opens_in_flight: usize,
     /// Received messages that wait to be opened; the driver stops reading at half of them.
     pub received_messages: usize,
+    /// Long texts of others that are not complete, of 7 KiB each at most.
+    pub long_texts: usize,
     /// Digests of shown messages.
     pub shown: usize,
     /// Longest file, sent or received, in bytes (decisions §1).
@@ -64,6 +66,7 @@ impl Default for Limits {
             name_bytes: 512,
             opens_in_flight: 16,
             received_messages: 4_096,
+            long_texts: 64,
             shown: super::MAX_SHOWN,
             file_bytes: 64 * 1024 * 1024,
             files_out: 256,
@@ -103,6 +106,8 @@ pub struct Timing {
     pub challenge: Duration,
     /// On quitting, what is under way has this long to be written.
     pub flush: Duration,
+    /// After a part of a long text the next must come within this; else it is shown as it is.
+    pub parts: Duration,
     /// Whose client has not answered FILE_START within this has one that never will.
     pub file_answer: Duration,
     /// An offered file may be accepted for this long.
@@ -127,6 +132,7 @@ impl Default for Timing {
             list: secs(15),
             challenge: secs(5),
             flush: secs(10),
+            parts: secs(30),
             file_answer: secs(3),
             file_offer: secs(600),
             file_idle: secs(60),
@@ -150,6 +156,7 @@ impl Timing {
             list,
             challenge,
             flush,
+            parts,
             file_answer,
             file_offer,
             file_idle,
@@ -166,6 +173,7 @@ impl Timing {
             list: sane(list),
             challenge: sane(challenge),
             flush: sane(flush),
+            parts: sane(parts),
             file_answer: sane(file_answer),
             file_offer: sane(file_offer),
             file_idle: sane(file_idle),

@@ -12,6 +12,7 @@ mod inbox;
 mod label;
 mod limits;
 mod outbox;
+mod parts;
 mod records;
 mod roster;
 mod sealed;
@@ -48,6 +49,7 @@ use files::Files;
 use inbox::Inbox;
 use label::escape_detail;
 use outbox::Outbox;
+use parts::Parts;
 use session::{Outage, Phase, Stage};
 
 /// The client machine.
@@ -63,6 +65,8 @@ pub struct Client {
     missing_until: Option<Duration>,
     outbox: Outbox,
     inbox: Inbox,
+    /// Long texts that are not complete.
+    parts: Parts,
     files: Files,
     clock: Clock,
     chance: ChaCha20Rng,
@@ -105,6 +109,7 @@ impl Client {
             missing_until: None,
             outbox: Outbox::default(),
             inbox: Inbox::new(shown, limits.shown),
+            parts: Parts::default(),
             files: Files::default(),
             clock: Clock { last: 0, instant: now.instant },
             chance: ChaCha20Rng::from_seed(config.seed),
@@ -241,6 +246,7 @@ impl Client {
         let rest = [
             self.missing_until.and_then(|at| deadline(at, "missing users")),
             self.outbox.list_until().and_then(|at| deadline(at, "list")),
+            self.parts.deadline().and_then(|at| deadline(at, "parts")),
             self.files_deadline().and_then(|at| deadline(at, "files")),
             self.files_paced_at().and_then(|at| deadline(at, "chunks")),
             self.quit_at.filter(|_| !self.is_stopped()).and_then(|at| deadline(at, "quit")),
@@ -283,6 +289,7 @@ impl Client {
         if self.outbox.list_until().is_some_and(|at| at <= now.instant) {
             self.on_list_timeout(out);
         }
+        self.on_parts_due(now, out);
         self.on_files_due(now, out);
     }
 

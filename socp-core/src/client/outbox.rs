@@ -2,20 +2,23 @@
 //! (§14, decisions §6).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_chacha::rand_core::Rng;
+
 use crate::Now;
 use crate::crypto::{CryptoError, MAX_PLAINTEXT_BYTES};
 use crate::wire::{
-    DirectoryEntry, Empty, ErrorCode, ErrorReport, FrameRef, FrameType, Payload, Timestamp, UserId,
+    DirectoryEntry, Empty, ErrorCode, ErrorReport, FrameRef, FrameType, Id, Part, Payload, Timestamp, UserId,
 };
 
 use super::Client;
 use super::api::{Action, Command, MessageKind, Notice, SentTo, Text};
 use super::directory::Unresolved;
-use super::draft::{Draft, DraftId, split};
+use super::draft::{Content, Draft, DraftId, split};
 use super::files::FileCommand;
 use super::inbox::failed;
 
@@ -58,6 +61,8 @@ struct Issue {
 struct Job {
     reference: u64,
     audience: Audience,
+    /// Of a long text, what its recipients got or will get, until the last part is written.
+    long: BTreeMap<UserId, LongText>,
     /// Messages that are neither written nor failed.
     open: usize,
     failed: BTreeSet<UserId>,
@@ -70,12 +75,34 @@ enum Audience {
     Everyone(usize),
 }
 
+/// One message: a text, or its part `index` of `total`.
 #[derive(Debug)]
 struct Piece {
     job: u64,
     to: UserId,
     text: Arc<str>,
+    index: usize,
+    total: usize,
+    /// Given when it is issued, and again when it is issued again.
     ts: Timestamp,
+}
+
+/// A long text on its way to one recipient.
+struct LongText {
+    id: Box<str>,
+    parts: Vec<Option<Arc<Content>>>,
+}
+
+impl fmt::Debug for LongText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LongText({}, {} parts)", self.id, self.parts.len())
+    }
+}
+
+impl Piece {
+    fn is_last(&self) -> bool {
+        self.index + 1 == self.total
+    }
 }
 
 #[derive(Debug)]
@@ -200,18 +227,20 @@ impl Client {
         }
         while self.outbox.in_flight() < self.config.limits.drafts_in_flight.max(1) {
             if let Some(id) = self.outbox.again.pop_front() {
-                if let Some(Piece { job, to, text, ts: _ }) = self.outbox.drafts.remove(&id) {
-                    self.issue(now, job, to, text, out);
+                if let Some(piece) = self.outbox.drafts.remove(&id) {
+                    self.issue(now, piece, out);
                 }
             } else if let Some(mut issue) = self.outbox.issuing.take() {
-                let (recipient, piece) = (issue.next / issue.pieces.len(), issue.next % issue.pieces.len());
+                let total = issue.pieces.len();
+                let (recipient, index) = (issue.next / total, issue.next % total);
                 let to = issue.recipients.get(recipient).cloned();
-                let text = issue.pieces.get(piece).map(Arc::clone);
+                let text = issue.pieces.get(index).map(Arc::clone);
                 issue.next += 1;
                 let job = issue.job;
                 if let (Some(to), Some(text)) = (to, text) {
                     self.outbox.issuing = Some(issue);
-                    self.issue(now, job, to, text, out);
+                    let ts = Timestamp::default();
+                    self.issue(now, Piece { job, to, text, index, total, ts }, out);
                 }
             } else if let Some((reference, order)) = self.outbox.waiting.pop_front() {
                 self.start(now, reference, order, out);
@@ -254,42 +283,70 @@ impl Client {
         let job = self.outbox.next_job;
         self.outbox.next_job += 1;
         let open = recipients.len() * pieces.len();
-        self.outbox.jobs.insert(job, Job { reference, audience, open, failed: BTreeSet::new(), why: None });
+        let (long, failed) = (BTreeMap::new(), BTreeSet::new());
+        self.outbox.jobs.insert(job, Job { reference, audience, long, open, failed, why: None });
         self.outbox.issuing = Some(Issue { job, recipients, pieces, next: 0 });
     }
 
-    fn issue(&mut self, now: Now, job: u64, to: UserId, text: Arc<str>, out: &mut Vec<Action>) {
-        let Some(kind) = self.outbox.jobs.get(&job).map(|job| job.audience.kind()) else { return };
+    /// Has a message sealed and written, with a time of its own.
+    fn issue(&mut self, now: Now, piece: Piece, out: &mut Vec<Action>) {
+        let Some(kind) = self.outbox.jobs.get(&piece.job).map(|job| job.audience.kind()) else { return };
+        let to = piece.to.clone();
         let reachable = to == self.config.user_id || self.directory.is_online(&to);
         let Some(key) = self.key_of(&to).filter(|_| reachable).cloned() else {
             let why = format!("{} is no longer online", self.directory.label(&to));
-            return self.settle_piece(job, &to, Err((ErrorCode::UserNotFound, why.into())), out);
+            return self.settle_piece(&piece, Err((ErrorCode::UserNotFound, why.into())), out);
         };
         let id = DraftId(self.outbox.next_draft);
         self.outbox.next_draft += 1;
-        let ts = self.clock.next(now);
-        self.outbox.drafts.insert(id, Piece { job, to: to.clone(), text: Arc::clone(&text), ts });
-        let from = self.config.user_id.clone();
-        let own_key = self.config.key.clone();
-        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, ts, text }));
+        let piece = Piece { ts: self.clock.next(now), ..piece };
+        let content = Arc::new(Content::new(Arc::clone(&piece.text), piece.ts));
+        let (part, whole) = match piece.total {
+            ..=1 => (None, Vec::new()),
+            2.. => self.place(&piece, &content),
+        };
+        self.outbox.drafts.insert(id, piece);
+        let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
+        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, content, part, whole }));
+    }
+
+    /// Notes a part of a long text; gives its place, and with the last one all that its recipient gets.
+    fn place(&mut self, piece: &Piece, content: &Arc<Content>) -> (Option<Part>, Vec<Arc<Content>>) {
+        let Some(job) = self.outbox.jobs.get_mut(&piece.job) else { return (None, Vec::new()) };
+        let long = job.long.entry(piece.to.clone()).or_insert_with(|| {
+            let mut random = [0; 16];
+            self.chance.fill_bytes(&mut random);
+            LongText { id: Id::uuid_v4(random).as_str().into(), parts: vec![None; piece.total] }
+        });
+        if let Some(place) = long.parts.get_mut(piece.index) {
+            *place = Some(Arc::clone(content));
+        }
+        let (index, total) = (u32::try_from(piece.index), u32::try_from(piece.total));
+        let (Ok(index), Ok(total)) = (index, total) else { return (None, Vec::new()) };
+        let part = Some(Part { id: long.id.clone(), index, total });
+        let whole = match piece.is_last() {
+            true => long.parts.iter().cloned().collect::<Option<_>>().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        (part, whole)
     }
 
     /// A draft is on the socket. If its link died meanwhile, it is not sealed again.
     pub(super) fn on_written(&mut self, id: DraftId, out: &mut Vec<Action>) {
-        let Some(Piece { job, to, text: _, ts }) = self.outbox.take_draft(id) else { return };
-        if let Some(Job { reference, audience, .. }) = self.outbox.jobs.get(&job) {
-            let sent = Sent { reference: *reference, kind: audience.kind(), to: to.clone() };
-            self.outbox.sent.insert(ts, sent);
+        let Some(piece) = self.outbox.take_draft(id) else { return };
+        if let Some(Job { reference, audience, .. }) = self.outbox.jobs.get(&piece.job) {
+            let sent = Sent { reference: *reference, kind: audience.kind(), to: piece.to.clone() };
+            self.outbox.sent.insert(piece.ts, sent);
             while self.outbox.sent.len() > self.config.limits.sent_references {
                 self.outbox.sent.pop_first();
             }
         }
-        self.settle_piece(job, &to, Ok(()), out);
+        self.settle_piece(&piece, Ok(()), out);
     }
 
     pub(super) fn on_draft_failed(&mut self, id: DraftId, error: CryptoError, out: &mut Vec<Action>) {
-        let Some(Piece { job, to, text: _, ts: _ }) = self.outbox.take_draft(id) else { return };
-        self.settle_piece(job, &to, Err((ErrorCode::BadKey, error.to_string().into())), out);
+        let Some(piece) = self.outbox.take_draft(id) else { return };
+        self.settle_piece(&piece, Err((ErrorCode::BadKey, error.to_string().into())), out);
     }
 
     /// An ERROR that answers a message of ours (decisions §6). Whether there is one.
@@ -316,33 +373,31 @@ impl Client {
             piece.ts == *ts && kind_of(&piece.job).is_some_and(|kind| is_meant(kind, &piece.to))
         };
         let Some(id) = drafts.iter().find(|(_, piece)| meant(piece)).map(|(id, _)| *id) else { return false };
-        let Some(Piece { job, to, text: _, ts: _ }) = self.outbox.take_draft(id) else { return false };
-        self.settle_piece(job, &to, Err((report.code.clone(), report.detail.clone())), out);
+        let Some(piece) = self.outbox.take_draft(id) else { return false };
+        self.settle_piece(&piece, Err((report.code.clone(), report.detail.clone())), out);
         true
     }
 
-    fn settle_piece(
-        &mut self,
-        id: u64,
-        to: &UserId,
-        how: Result<(), (ErrorCode, Box<str>)>,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(job) = self.outbox.jobs.get_mut(&id) else { return };
+    fn settle_piece(&mut self, piece: &Piece, how: Result<(), (ErrorCode, Box<str>)>, out: &mut Vec<Action>) {
+        let Some(job) = self.outbox.jobs.get_mut(&piece.job) else { return };
         job.open = job.open.saturating_sub(1);
         if let Err(why) = how {
-            job.failed.insert(to.clone());
+            job.failed.insert(piece.to.clone());
             job.why.get_or_insert(why);
         }
+        // Parts are written in their order: nobody needs those before any more.
+        if piece.is_last() {
+            job.long.remove(&piece.to);
+        }
         if job.open == 0
-            && let Some(job) = self.outbox.jobs.remove(&id)
+            && let Some(job) = self.outbox.jobs.remove(&piece.job)
         {
             self.finish(job, out);
         }
     }
 
     fn finish(&self, job: Job, out: &mut Vec<Action>) {
-        let Job { reference, audience, open: _, failed: lost, why } = job;
+        let Job { reference, audience, long: _, open: _, failed: lost, why } = job;
         let to = match (audience, why) {
             (Audience::Everyone(all), why) if lost.len() < all => {
                 debug_assert_eq!(why.is_some(), !lost.is_empty(), "each failure has its reason");

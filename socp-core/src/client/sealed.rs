@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::crypto::{ContentInput, CryptoError, Opener, Verifier, check_content};
+use crate::crypto::{ContentInput, CryptoError, Opener, SaltLength, Verifier, check_content};
 use crate::wire::{Binary, KeyId, PublicKey};
 
 use super::api::Doubt;
@@ -14,6 +14,8 @@ pub struct SealedMessage {
     pub(super) id: u64,
     pub(super) ciphertext: Binary,
     pub(super) check: Result<ContentCheck, Doubt>,
+    /// With the last part of a long text.
+    pub(super) parts: Option<PartsCheck>,
 }
 
 /// What is to be checked.
@@ -24,6 +26,14 @@ pub(super) struct ContentCheck {
     pub(super) signature: Binary,
 }
 
+/// The signature over the signatures of all parts of a long text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartsCheck {
+    pub(super) key: PublicKey,
+    pub(super) message: Vec<u8>,
+    pub(super) signature: Binary,
+}
+
 /// A message after [`SealedMessage::open`], which alone makes one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -31,6 +41,8 @@ pub struct Opened {
     pub(super) text: Result<Box<str>, Unreadable>,
     /// The key under which the content signature holds.
     pub(super) verified: Result<KeyId, Doubt>,
+    /// Whether the signature over all parts holds, under the same key.
+    pub(super) whole: bool,
 }
 
 /// Why a message has no text.
@@ -46,14 +58,18 @@ impl SealedMessage {
     /// Decrypts, then checks the content signature (§9.2): one private-key operation, and one public-key operation or,
     /// with a foreign form of signature, a few.
     pub fn open(self, opener: &dyn Opener, verifier: &dyn Verifier) -> Opened {
-        let Self { id, ciphertext, check } = self;
+        let Self { id, ciphertext, check, parts } = self;
         let text = opener.open(ciphertext.bytes()).map_err(Unreadable::from);
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| Unreadable::NotText));
         let verified = check.and_then(|check| {
             let holds = check_content(verifier, &check.key, &check.input, check.signature.bytes(), None);
             holds.map(|_| check.key.id()).ok_or(Doubt::BadSignature)
         });
-        Opened { id, text: text.map(String::into_boxed_str), verified }
+        let whole = parts.is_some_and(|PartsCheck { key, message, signature }| {
+            let holds = |salt| verifier.verify(&key, &message, signature.bytes(), salt);
+            holds(SaltLength::Digest) || holds(SaltLength::Max)
+        });
+        Opened { id, text: text.map(String::into_boxed_str), verified, whole }
     }
 }
 

@@ -454,6 +454,7 @@ impl Client {
         self.missing_until = None;
         self.fail_commands(why, out);
         self.fail_files(why, out);
+        self.give_up_parts(out);
         out.push(Action::Notify(Notice::Stopped));
     }
 }

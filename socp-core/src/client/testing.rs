@@ -1,5 +1,6 @@
 //! Stand-ins for RSA, and a scene in which one client meets one server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -13,6 +14,7 @@ use crate::wire::{
 };
 use crate::{Deadline, Now};
 
+use super::draft::Content;
 use super::{
     Action, Client, Command, Config, Draft, DraftId, ErrorCode, Event, Frame, MessageKind, Notice, Payload,
     PublicKey, Record, SentTo, ServerId, Snapshot, Timestamp, UserId, UserPin,
@@ -252,12 +254,7 @@ impl Scene {
 
     /// A message of another client's to ours, as the server delivers it.
     pub(super) fn deliver(&self, draft: &Draft, author: &FakeKey) -> Message {
-        let signed = draft.seal(&Fake, author).expect("fake keys do not fail");
-        let frame = Frame::parse(signed.text().as_str(), usize::MAX).expect("our own frames are read");
-        match frame.payload() {
-            Payload::MsgDirect(message) | Payload::MsgPublicChannel(message) => message.clone(),
-            other => panic!("a draft is a message, not {other:?}"),
-        }
+        message_of(draft, author)
     }
 
     /// A draft of `from` to our client.
@@ -269,8 +266,9 @@ impl Scene {
             own_key: fake_key(from).0,
             to: self.client.user_id().clone(),
             key: self.own.0.clone(),
-            ts: Timestamp(ts),
-            text: text.into(),
+            content: Arc::new(Content::new(text.into(), Timestamp(ts))),
+            part: None,
+            whole: Vec::new(),
         }
     }
 
@@ -284,6 +282,16 @@ impl Scene {
             }
         }
         out
+    }
+}
+
+/// The message that a draft becomes.
+pub(super) fn message_of(draft: &Draft, author: &FakeKey) -> Message {
+    let signed = draft.seal(&Fake, author).expect("fake keys do not fail");
+    let frame = Frame::parse(signed.text().as_str(), usize::MAX).expect("our own frames are read");
+    match frame.payload() {
+        Payload::MsgDirect(message) | Payload::MsgPublicChannel(message) => message.clone(),
+        other => panic!("a draft is a message, not {other:?}"),
     }
 }
 

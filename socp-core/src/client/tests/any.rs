@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::sign_manifest;
-use crate::wire::{Ack, AckStatus, Binary, FileChunk, FileEnd, FileStart};
+use crate::wire::{Ack, AckStatus, Binary, FileChunk, FileEnd, FileStart, Part};
 
 /// One step of a run; numbers are reduced to what exists.
 #[derive(Clone, Debug)]
@@ -132,6 +132,7 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
         opens_in_flight: 2,
         received_messages: 4,
         shown: 5,
+        long_texts: 2,
         files_out: 3,
         chunks_in_flight: 40,
         file_window: 8,
@@ -191,7 +192,7 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
                 let reference = border.drafts.last().filter(|_| *refers).map(|draft| {
                     let kind =
                         if draft.kind == MessageKind::Direct { "MSG_DIRECT" } else { "MSG_PUBLIC_CHANNEL" };
-                    FrameRef { kind: kind.into(), to: None, ts: Some(draft.ts) }
+                    FrameRef { kind: kind.into(), to: None, ts: Some(draft.ts()) }
                 });
                 scene.receive(&error(codes[usize::from(*code)].clone(), "why", reference))
             }
@@ -199,7 +200,10 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
             Step::Deliver(from, text, public) => {
                 let kind = if *public { MessageKind::Public } else { MessageKind::Direct };
                 let ts = 1_800_000_000_000 + u64::from(*text);
-                let draft = scene.draft_from(&id(*from), kind, &text.to_string(), ts);
+                let mut draft = scene.draft_from(&id(*from), kind, &text.to_string(), ts);
+                // Some are parts of long texts.
+                let place = |index| Part { id: "long".into(), index, total: 3 };
+                draft.part = text.checked_sub(5).map(|index| place(u32::from(index)));
                 let message = scene.deliver(&draft, &fake_key(&id(*from)));
                 let payload =
                     if *public { Payload::MsgPublicChannel(message) } else { Payload::UserDeliver(message) };
@@ -362,6 +366,7 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
     assert!(waiting <= limits.queued_commands && drafts <= limits.drafts_in_flight);
     assert!(jobs <= limits.drafts_in_flight + 1 && sent <= limits.sent_references);
     assert!(scene.client.users().len() <= limits.users);
+    assert!(scene.client.parts.len() <= limits.long_texts);
     let [sending, out, incoming] = scene.client.files.sizes();
     assert!(sending <= limits.files_out && out <= limits.files_out);
     assert!(incoming <= limits.files_in && scene.client.files.in_flight() <= limits.chunks_in_flight);

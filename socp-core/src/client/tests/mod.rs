@@ -6,6 +6,7 @@ mod directory;
 mod files;
 mod inbox;
 mod outbox;
+mod parts;
 mod session;
 
 use std::time::Duration;
@@ -15,5 +16,5 @@ use proptest::prelude::*;
 use super::testing::*;
 use super::*;
 use crate::close_code;
-use crate::crypto::CryptoError;
+use crate::crypto::{CryptoError, SaltLength};
 use crate::wire::{Directory, FrameRef, FrameType, LoginChallenge, Message, Meta, Nonce, UserKeyConflict};

@@ -10,7 +10,7 @@ fn commands_wait_for_the_session_and_each_ends_in_a_notice() {
     scene.handle(Event::DialFailed { why: "refused".into() });
     let actions = scene.log_in(vec![entry("bob", None), entry("carol", None)]);
     let drafts = drafts(&actions);
-    let seen: Vec<_> = drafts.iter().map(|draft| (draft.kind, draft.to.as_str(), &*draft.text)).collect();
+    let seen: Vec<_> = drafts.iter().map(|draft| (draft.kind, draft.to.as_str(), draft.text())).collect();
     assert_eq!(
         seen,
         [
@@ -19,7 +19,7 @@ fn commands_wait_for_the_session_and_each_ends_in_a_notice() {
             (MessageKind::Public, "carol", "hello"),
         ]
     );
-    assert!(drafts.is_sorted_by(|a, b| a.ts < b.ts), "no two share a time");
+    assert!(drafts.is_sorted_by(|a, b| a.ts() < b.ts()), "no two share a time");
     assert_eq!(scene.handle(Event::Written(drafts[0].id)), [sent(1, "bob")]);
     assert_eq!(scene.handle(Event::Written(drafts[1].id)), []);
     let to = SentTo::Everyone { recipients: 2, failed: 0 };
@@ -44,15 +44,54 @@ fn commands_that_cannot_be_done_fail_at_once() {
 }
 
 #[test]
-fn a_long_text_goes_as_several_messages() {
+fn a_long_text_goes_as_several_messages_of_which_the_last_signs_all() {
     let mut scene = Scene::new("alice");
     scene.log_in(vec![entry("bob", None)]);
     let text = "é".repeat(300);
     let actions = scene.tell(1, "bob", &text);
     let drafts = drafts(&actions);
-    assert_eq!(drafts.iter().map(|draft| draft.text.len()).collect::<Vec<_>>(), [446, 154]);
+    // In any order: what the last part needs of the others is made once.
+    let last = message_of(drafts[1], &scene.own);
+    let first = message_of(drafts[0], &scene.own);
+    let parts = [&first, &last].map(|message| message.part.clone().expect("a part"));
+    assert_eq!((parts[0].index, parts[1].index, parts[0].total), (0, 1, 2));
+    assert!(parts[0].id == parts[1].id && parts[0].id.len() == 36);
+    assert_eq!(first.parts_sig, None);
+    let sig = |message: &Message| message.content_sig.as_ref().expect("signed").bytes().to_vec();
+    let all = [sig(&first), sig(&last)].concat();
+    let signature = last.parts_sig.as_ref().expect("signed").bytes();
+    let own_key = &scene.client.config.key;
+    assert!(crate::crypto::Verifier::verify(&Fake, own_key, &all, signature, SaltLength::Digest));
+    assert_eq!(drafts.iter().map(|draft| draft.text().len()).collect::<Vec<_>>(), [446, 154]);
     assert_eq!(scene.handle(Event::Written(drafts[0].id)), []);
     assert_eq!(scene.handle(Event::Written(drafts[1].id)), [sent(1, "bob")]);
+}
+
+#[test]
+fn parts_that_a_lost_link_swallowed_are_sealed_again_and_signed_together_with_the_others() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob", None)]);
+    let actions = scene.tell(1, "bob", &"x".repeat(3 * 446));
+    let before: Vec<Draft> = drafts(&actions).into_iter().cloned().collect();
+    let first = message_of(&before[0], &scene.own);
+    scene.handle(Event::Written(before[0].id));
+    scene.lose_link();
+    let actions = scene.log_in(vec![entry("bob", None)]);
+    let again = drafts(&actions);
+    let messages: Vec<_> = again.iter().map(|draft| message_of(draft, &scene.own)).collect();
+    let places = |message: &Message| message.part.clone().map(|part| (part.id, part.index));
+    let id = first.part.clone().expect("a part").id;
+    let expected = [Some((id.clone(), 1)), Some((id, 2))];
+    assert_eq!(messages.iter().map(places).collect::<Vec<_>>(), expected);
+    let all: Vec<_> = [&first, &messages[0], &messages[1]]
+        .iter()
+        .flat_map(|message| message.content_sig.as_ref().expect("signed").bytes().to_vec())
+        .collect();
+    let signature = messages[1].parts_sig.as_ref().expect("signed").bytes();
+    let own_key = &scene.client.config.key;
+    assert!(crate::crypto::Verifier::verify(&Fake, own_key, &all, signature, SaltLength::Digest));
+    assert_eq!(scene.handle(Event::Written(again[0].id)), []);
+    assert_eq!(scene.handle(Event::Written(again[1].id)), [sent(1, "bob")]);
 }
 
 #[test]
@@ -71,14 +110,15 @@ fn the_servers_error_finds_its_message() {
     scene.log_in(vec![entry("bob", None)]);
     let actions = scene.tell(1, "bob", "hi");
     let draft = drafts(&actions)[0].clone();
-    let reference = FrameRef { kind: "MSG_DIRECT".into(), to: Some("bob".into()), ts: Some(draft.ts) };
+    let reference = FrameRef { kind: "MSG_DIRECT".into(), to: Some("bob".into()), ts: Some(draft.ts()) };
     let refusal = error(ErrorCode::Timeout, "server unreachable", Some(reference.clone()));
     assert_eq!(scene.handle(Event::Written(draft.id)), [sent(1, "bob")]);
     assert_eq!(scene.receive(&refusal), [failed(1, ErrorCode::Timeout, "bob: server unreachable")]);
 
     let actions = scene.tell(2, "bob", "hi");
     let draft = drafts(&actions)[0].clone();
-    let refusal = error(ErrorCode::UserNotFound, "gone", Some(FrameRef { ts: Some(draft.ts), ..reference }));
+    let refusal =
+        error(ErrorCode::UserNotFound, "gone", Some(FrameRef { ts: Some(draft.ts()), ..reference }));
     assert_eq!(
         scene.receive(&refusal),
         [failed(2, ErrorCode::UserNotFound, "gone")],
@@ -94,14 +134,14 @@ fn drafts_of_a_lost_link_are_sealed_again_but_never_doubled() {
     let mut ids = Vec::new();
     for reference in 1..=3 {
         let actions = scene.tell(reference, "bob", "hi");
-        ids.extend(drafts(&actions).iter().map(|draft| (draft.id, draft.ts)));
+        ids.extend(drafts(&actions).iter().map(|draft| (draft.id, draft.ts())));
     }
     assert_eq!(scene.handle(Event::Written(ids[0].0)), [sent(1, "bob")]);
     scene.lose_link();
     assert_eq!(scene.handle(Event::Written(ids[1].0)), [sent(2, "bob")], "late, but it was on the socket");
     let actions = scene.log_in(vec![entry("bob", None)]);
     let [again] = drafts(&actions)[..] else { panic!("{actions:?}") };
-    assert!(again.id != ids[2].0 && again.ts > ids[2].1, "a new time, so a new signature");
+    assert!(again.id != ids[2].0 && again.ts() > ids[2].1, "a new time, so a new signature");
     assert_eq!(scene.handle(Event::Written(again.id)), [sent(3, "bob")]);
     assert!(scene.client.outbox.is_idle());
 }
