@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Let a plain ws:// link leave this machine: everybody on the way then sees who writes to whom, and when
     #[arg(long)]
     pub(crate) allow_plain: bool,
-    /// Your name, as others see it
+    /// Your name, as others see it until you change it with /me
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) user: String,
     /// Your id, if it is not the key's own; remembered in the data directory

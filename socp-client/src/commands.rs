@@ -2,13 +2,26 @@
 
 use std::path::PathBuf;
 
-use socp_core::client::TransferId;
+use socp_core::client::{MetaChange, TransferId};
+use socp_core::wire::MetaField;
 
 /// All commands, with what follows them and what they do.
-pub(crate) const COMMANDS: [(&str, &str, &str); 11] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
     ("/tell", "USER TEXT", "a message to one user: a name or an id; names with spaces in \"quotes\""),
     ("/all", "TEXT", "a message to everybody online"),
     ("/list", "", "who is online"),
+    ("/whois", "USER", "somebody's id, server and key: the fingerprint is for comparing it in person"),
+    (
+        "/verify",
+        "USER",
+        "you have compared the fingerprint in person; a change of the key takes the mark away",
+    ),
+    ("/unverify", "USER", "take the mark away"),
+    (
+        "/me",
+        "[FIELD [VALUE]]",
+        "what others see of you: name, pronouns, age, avatar, extras; without a value it goes",
+    ),
     ("/file", "USER PATH", "a file to one user, or to \"public\": everybody online who accepts it"),
     ("/accept", "[N]", "take an offered file; N tells it from others"),
     ("/reject", "[N]", "refuse an offered file"),
@@ -34,6 +47,9 @@ pub(crate) enum Line {
         to: String,
         path: PathBuf,
     },
+    Whois(String),
+    Verify(String, bool),
+    Me(Option<MetaChange>),
     Accept(Option<TransferId>),
     Reject(Option<TransferId>),
     Cancel(Option<TransferId>),
@@ -79,6 +95,10 @@ pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
                 Some(_) | None => Err("usage: /file USER PATH".into()),
             }
         }
+        "/whois" => Ok(Some(Line::Whois(person(command, rest)?))),
+        "/verify" => Ok(Some(Line::Verify(person(command, rest)?, true))),
+        "/unverify" => Ok(Some(Line::Verify(person(command, rest)?, false))),
+        "/me" => Ok(Some(Line::Me(meta_change(rest)?))),
         "/accept" => Ok(Some(Line::Accept(number(command, rest)?))),
         "/reject" => Ok(Some(Line::Reject(number(command, rest)?))),
         "/cancel" => Ok(Some(Line::Cancel(number(command, rest)?))),
@@ -91,6 +111,33 @@ pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
         "/quit" => alone(Line::Quit),
         _ => Err(format!("there is no command {command}; /help lists all")),
     }
+}
+
+/// A user and nothing else. A name needs no quotes here.
+fn person(command: &str, rest: &str) -> Result<String, String> {
+    let (quoted, after) = recipient(rest)?;
+    let name = if rest.starts_with('"') && after.is_empty() { quoted } else { rest.trim_end().into() };
+    if name.is_empty() { Err(format!("usage: {command} USER")) } else { Ok(name) }
+}
+
+/// A field of what others see of us, and its value.
+fn meta_change(rest: &str) -> Result<Option<MetaChange>, String> {
+    let (name, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let field = match name {
+        "" => return Ok(None),
+        "name" | "display_name" => MetaField::DisplayName,
+        "pronouns" => MetaField::Pronouns,
+        "age" => MetaField::Age,
+        "avatar" | "avatar_url" => MetaField::AvatarUrl,
+        "extras" => MetaField::Extras,
+        _ => {
+            return Err(
+                "usage: /me [FIELD [VALUE]], FIELD being name, pronouns, age, avatar or extras".into()
+            );
+        }
+    };
+    let value = Some(value.trim()).filter(|value| !value.is_empty()).map(Into::into);
+    Ok(Some(MetaChange { field, value }))
 }
 
 /// A path as people type it: all of the rest, perhaps in quotes, perhaps from their home on.
@@ -187,6 +234,19 @@ mod tests {
         assert_eq!(parse("/file bob cat.jpg"), file("bob", "cat.jpg"));
         assert_eq!(parse("/file \"bob smith\" my cat .jpg "), file("bob smith", "my cat .jpg"));
         assert_eq!(parse("/file public \"/a b/c\""), file("public", "/a b/c"));
+        for (line, name) in
+            [("/whois bob", "bob"), ("/whois bob smith ", "bob smith"), ("/whois \"a b\"", "a b")]
+        {
+            assert_eq!(parse(line), Ok(Some(Line::Whois(name.into()))));
+        }
+        assert_eq!(parse("/verify bob"), Ok(Some(Line::Verify("bob".into(), true))));
+        assert_eq!(parse("/unverify bob"), Ok(Some(Line::Verify("bob".into(), false))));
+        let me = |field, value: Option<&str>| {
+            Ok(Some(Line::Me(Some(MetaChange { field, value: value.map(Into::into) }))))
+        };
+        assert_eq!(parse("/me"), Ok(Some(Line::Me(None))));
+        assert_eq!(parse("/me name Bob  Smith "), me(MetaField::DisplayName, Some("Bob  Smith")));
+        assert_eq!(parse("/me age"), me(MetaField::Age, None));
         assert_eq!(parse("/accept"), Ok(Some(Line::Accept(None))));
         assert_eq!(parse("/reject 3 "), Ok(Some(Line::Reject(Some(TransferId(3))))));
         assert_eq!(parse("/cancel 4"), Ok(Some(Line::Cancel(Some(TransferId(4))))));
@@ -204,6 +264,8 @@ mod tests {
             ("/all  ", "usage: /all TEXT"),
             ("/file bob", "usage: /file USER PATH"),
             ("/file bob \"\"", "usage: /file USER PATH"),
+            ("/whois ", "usage: /whois USER"),
+            ("/me shoe 46", "usage: /me [FIELD [VALUE]]"),
             ("/accept it", "usage: /accept [N]"),
         ] {
             assert!(parse(line).unwrap_err().contains(says), "{line}");

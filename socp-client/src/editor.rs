@@ -117,7 +117,7 @@ impl Prompt {
 }
 
 /// What is followed by a user's name.
-const TO_A_USER: [&str; 2] = ["/tell ", "/file "];
+const TO_A_USER: [&str; 5] = ["/tell ", "/file ", "/whois ", "/verify ", "/unverify "];
 
 /// Completes commands, and names of users after those that need one.
 struct Names {

@@ -276,6 +276,10 @@ impl Session {
             | Notice::Stopped
             | Notice::UserAdded { .. }
             | Notice::UserRemoved { .. }
+            | Notice::UserRenamed { .. }
+            | Notice::Whois { .. }
+            | Notice::Verified { .. }
+            | Notice::Me { .. }
             | Notice::KeyChanged { .. }
             | Notice::KeyConflict { .. }
             | Notice::Message { .. }
@@ -340,6 +344,11 @@ impl Session {
             Ok(Line::File { to, path }) => {
                 self.order(number, Command::File(FileCommand::Send { to: to.into(), path })).await;
             }
+            Ok(Line::Whois(user)) => self.order(number, Command::Whois { user: user.into() }).await,
+            Ok(Line::Verify(user, verified)) => {
+                self.order(number, Command::Verify { user: user.into(), verified }).await;
+            }
+            Ok(Line::Me(change)) => self.order(number, Command::Me(change)).await,
             Ok(Line::Accept(id)) => self.order(number, Command::File(FileCommand::Accept(id))).await,
             Ok(Line::Reject(id)) => self.order(number, Command::File(FileCommand::Reject(id))).await,
             Ok(Line::Cancel(id)) => self.order(number, Command::File(FileCommand::Cancel(id))).await,

@@ -231,7 +231,7 @@ fn coloured(line: &str) -> String {
         "dm" => "1;36",
         "public" => "1;34",
         "user added" | "ready" | "reconnected" => "32",
-        "user removed" | "sent" => "2",
+        "user removed" | "user renamed" | "sent" => "2",
         "disconnected" => "33",
         file if file.starts_with("file") => "35",
         "error" | "login refused" | "replaced" => "31",

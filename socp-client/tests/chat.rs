@@ -74,6 +74,7 @@ fn a_long_text_arrives_as_one() {
     alice.event_of("ready");
     let mut bob = world.plain("bob");
     bob.until("[ready]");
+    alice.event_of("user_added");
     let long = "Grüße aus Übersee, ".repeat(300);
     alice.say(&format!("/tell bob {long}."));
     alice.event_of("sent");

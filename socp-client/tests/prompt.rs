@@ -124,7 +124,7 @@ fn a_person_sits_at_the_prompt() {
     alice.until_at_prompt("alice> /tell bob who is there?");
     alice.press("\x03");
     alice.until_at_prompt("alice>");
-    alice.press("/wh\t\r");
+    alice.press("/whoa\t\r");
     alice.until("fingerprint", |lines| lines.iter().any(|line| line.starts_with("[whoami] fingerprint ")));
     alice.press("\x04");
     assert_eq!(alice.end(), 0);

@@ -398,3 +398,86 @@ fn a_session_renews_its_attestation_and_nobody_is_told_twice() {
     assert_eq!(adverts, 2, "one of each user");
     assert_eq!(world.presence_seen(bob), ["+alice"]);
 }
+
+/// A hello on the session's own link.
+fn hello_again(world: &mut World, user: usize, key: PublicKey, meta: Option<Meta>) {
+    let hello = UserHello {
+        client: None,
+        pubkey: Some(key.into()),
+        enc_pubkey: None,
+        auth: vec!["pss".into()],
+        ext: Vec::new(),
+        meta,
+    };
+    world.user_sends(user, Recipient::Unnamed, &Payload::UserHello(hello));
+    world.run();
+}
+
+#[test]
+fn who_changes_its_name_is_seen_under_it_by_everybody_at_once() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let carol = world.login(0, "carol", 3);
+    let (key, alice_id) = (world.users[alice].signer.key.clone(), world.users[alice].id.clone());
+    let before = [alice, bob, carol].map(|user| world.presence_seen(user).len());
+    world.traffic.clear();
+    hello_again(&mut world, alice, key.clone(), Some(Meta::named("Alice in Chains")));
+    for (user, before) in [alice, bob, carol].into_iter().zip(before) {
+        assert_eq!(world.presence_seen(user)[before..], ["+Alice in Chains"], "user {user}");
+    }
+    // The advert is a fresh one, and still shows her proof.
+    let adverts: Vec<_> =
+        world.traffic.iter().filter(|(_, _, text)| text.as_str().contains("USER_ADVERTISE")).collect();
+    assert!(!adverts.is_empty());
+    assert!(adverts.iter().all(|(_, _, text)| text.as_str().contains("\"attestation\"")));
+    for node in 0..3 {
+        let kept = world.nodes[node].snapshot.users.iter().find(|record| record.user_id == alice_id);
+        assert_eq!(kept.and_then(|record| record.meta.display_name()).as_deref(), Some("Alice in Chains"));
+    }
+    // Everybody agrees, so nobody asks; and who comes later learns the new name.
+    world.traffic.clear();
+    world.advance(130_000);
+    assert!(world.traffic.iter().all(|(_, _, text)| !text.as_str().contains("PRESENCE_REQUEST")));
+    let dora = world.login(2, "dora", 4);
+    assert!(world.presence_seen(dora).contains(&"+Alice in Chains".to_owned()));
+
+    // Without a `meta`, or with the same, it is answered, and nobody else hears of it.
+    let before = world.received(carol, &FrameType::UserAdded);
+    hello_again(&mut world, alice, key.clone(), None);
+    hello_again(&mut world, alice, key, Some(Meta::named("Alice in Chains")));
+    assert_eq!(world.received(carol, &FrameType::UserAdded), before);
+    assert_eq!(world.errors(alice), []);
+}
+
+#[test]
+fn a_hello_on_a_sessions_link_changes_nothing_but_the_meta_and_not_too_often() {
+    let mut world = World::started(1);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(0, "bob", 2);
+    let key = world.users[alice].signer.key.clone();
+    hello_again(&mut world, alice, support::key(9), Some(Meta::named("eve")));
+    hello_again(&mut world, alice, key.clone(), Some(Meta::named(&"x".repeat(5_000))));
+    let hello = UserHello {
+        client: None,
+        pubkey: None,
+        enc_pubkey: None,
+        auth: Vec::new(),
+        ext: Vec::new(),
+        meta: Some(Meta::named("unsigned")),
+    };
+    let from = world.users[alice].id.clone();
+    let text = support::unsigned(from.id(), Recipient::Unnamed, START_MS, &Payload::UserHello(hello));
+    world.user_sends_text(alice, text);
+    world.run();
+    for number in 0..6 {
+        hello_again(&mut world, alice, key.clone(), Some(Meta::named(&format!("alice {number}"))));
+    }
+    let codes: Vec<_> = world.errors(alice).into_iter().map(|(code, _)| code).collect();
+    assert_eq!(codes, ["BAD_KEY", "UNKNOWN_TYPE", "INVALID_SIG", "TIMEOUT"]);
+    assert_eq!(world.presence_seen(bob).last().map(String::as_str), Some("+alice 4"));
+    world.advance(10_000);
+    hello_again(&mut world, alice, key, Some(Meta::named("alice at last")));
+    assert_eq!(world.presence_seen(bob).last().map(String::as_str), Some("+alice at last"));
+    assert!(world.users[alice].online);
+}

@@ -79,6 +79,12 @@ enum Happening {
         from: u8,
         to: u8,
     },
+    File {
+        link: u8,
+        from: u8,
+        to: u8,
+        chunk: bool,
+    },
     List {
         link: u8,
     },
@@ -111,6 +117,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (any::<u8>(), any::<u8>()).prop_map(|(link, user)| H::Tell { link, user }),
         2 => (any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>())
             .prop_map(|(link, origin, from, to)| H::Deliver { link, origin, from, to }),
+        2 => (any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>())
+            .prop_map(|(link, from, to, chunk)| H::File { link, from, to, chunk }),
         1 => any::<u8>().prop_map(|link| H::List { link }),
         1 => any::<u8>().prop_map(|link| H::CtrlClose { link }),
     ]
@@ -223,7 +231,8 @@ impl Pair {
                     enc_pubkey: None,
                     auth: if *auth { vec!["pss".into()] } else { Vec::new() },
                     ext: Vec::new(),
-                    meta: None,
+                    // On the session's own link it is a change of name.
+                    meta: (pick % 3 > 0).then(|| Meta::named(&pick.to_string())),
                 };
                 let Some(id) = self.link(*link) else { return Ok(()) };
                 let fresh = |peer: &&mut Peer| peer.user.is_none() && peer.server.is_none() && !peer.dialled;
@@ -397,6 +406,23 @@ impl Pair {
                     &payload,
                     &server_signer(origin),
                 )
+            }
+            Happening::File { link, from, to, chunk } => {
+                let (from, to) = (user(*from), user_id(user(*to)));
+                let (file_id, recipient) = (Box::from("f"), Some(to.as_str().into()));
+                let payload = match chunk {
+                    true => Payload::FileChunk(FileChunk {
+                        file_id,
+                        index: 0,
+                        ciphertext: Binary::new([7; 512]),
+                        to: recipient,
+                        sender: None,
+                        ts: None,
+                    }),
+                    false => Payload::FileEnd(FileEnd { file_id, to: recipient, sender: None, ts: None }),
+                };
+                let signer = user_signer(from);
+                self.frame(*link, user_id(from).id(), Recipient::from(&to), &payload, &signer)
             }
             Happening::List { link } => {
                 let Some(from) = self.peer(*link).and_then(|peer| peer.user) else { return Ok(()) };

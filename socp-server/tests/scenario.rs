@@ -236,6 +236,26 @@ fn a_server_that_says_goodbye_takes_its_users_with_it() {
     }
 }
 
+#[test]
+fn a_new_name_and_a_long_text_cross_servers() {
+    let plan = Plan::new();
+    let [a, b, _c] = plan.servers([0, 1, 2]);
+    let mut alice = plan.log_in("alice", &a);
+    let mut bob = plan.log_in("bob", &b);
+    alice.about("user_added", "bob");
+    bob.about("user_added", "alice");
+    alice.types("/me name Alice in Chains");
+    assert_eq!(alice.event("me")["meta"]["display_name"], "Alice in Chains");
+    assert_eq!(bob.about("user_renamed", "Alice in Chains")["was"], "alice");
+    assert_eq!(bob.lists(), ["Alice in Chains", "bob"]);
+    let long = "a long way, ".repeat(400);
+    alice.types(&format!("/tell bob {long}."));
+    bob.reads("dm", "Alice in Chains", &format!("{long}."));
+    // Everybody agrees: nobody asks again, and who comes later learns the new name.
+    let mut carol = plan.log_in("carol", &b);
+    carol.about("user_added", "Alice in Chains");
+}
+
 /// Somebody who is killed may come back at once, elsewhere: the id is free again or the new login wins.
 #[test]
 fn somebody_may_move_to_another_server() {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::crypto::{CryptoError, Refusal, Unsigned, Verified};
-use crate::wire::{ErrorCode, HostPort, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
+use crate::wire::{ErrorCode, HostPort, KeyId, Meta, MetaField, PublicKey, ServerId, Timestamp, UserId};
 
 use super::draft::{Draft, DraftId};
 use super::files::{FileAction, FileCommand, FileEvent, FileNotice, OfferPolicy};
@@ -116,8 +116,31 @@ pub enum Command {
     },
     /// `/list`: who is online.
     List,
+    /// `/whois`: who somebody is. Somebody who is not online is found by id.
+    Whois {
+        /// A label or a user id.
+        user: Box<str>,
+    },
+    /// `/verify`: somebody's fingerprint was compared in person.
+    Verify {
+        /// A label or a user id.
+        user: Box<str>,
+        /// False takes it back.
+        verified: bool,
+    },
+    /// `/me`: what others see of us; with a change it is made.
+    Me(Option<MetaChange>),
     /// `/file`, `/accept`, `/reject`, `/cancel`.
     File(FileCommand),
+}
+
+/// A change of what others see of us (§15.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaChange {
+    /// Which field.
+    pub field: MetaField,
+    /// Its value as people type it; none takes it away.
+    pub value: Option<Box<str>>,
 }
 
 /// What the machine asks of the driver. The order of a batch is its meaning: frames, sealed ones
@@ -207,6 +230,15 @@ pub enum Notice {
         /// The user's label as it was.
         label: Box<str>,
     },
+    /// A user is called otherwise from now on.
+    UserRenamed {
+        /// The user.
+        user_id: UserId,
+        /// The label before.
+        was: Box<str>,
+        /// The user's label.
+        label: Box<str>,
+    },
     /// The key from which the user's id derives has replaced the pinned one (decisions §4).
     KeyChanged {
         /// The user.
@@ -217,6 +249,8 @@ pub enum Notice {
         was: KeyId,
         /// The key that is pinned from now on.
         now: KeyId,
+        /// Whether the pinned key was verified in person. The new one is not.
+        was_verified: bool,
     },
     /// Another key than the pinned one was seen; the pin stays (decisions §4).
     KeyConflict {
@@ -267,6 +301,27 @@ pub enum Notice {
         /// Who is online.
         users: Vec<KnownUser>,
     },
+    /// The answer to [`Command::Whois`].
+    Whois {
+        /// The command's.
+        reference: u64,
+        /// Who it is.
+        user: Box<UserDetails>,
+    },
+    /// [`Command::Verify`] is done.
+    Verified {
+        /// The command's.
+        reference: u64,
+        /// Who it is, with or without the mark.
+        user: Box<UserDetails>,
+    },
+    /// What others see of us, as [`Command::Me`] wanted to know or has changed it.
+    Me {
+        /// The command's.
+        reference: u64,
+        /// §15.1.
+        meta: Meta,
+    },
     /// Something about a file.
     File(FileNotice),
     /// A frame came to nothing; for logs.
@@ -284,6 +339,9 @@ impl Notice {
         match self {
             Self::Sent { reference, .. }
             | Self::List { reference, .. }
+            | Self::Whois { reference, .. }
+            | Self::Verified { reference, .. }
+            | Self::Me { reference, .. }
             | Self::Failed { reference: Some(reference), .. }
             | Self::File(
                 FileNotice::Accepted { reference, .. }
@@ -299,6 +357,7 @@ impl Notice {
             | Self::Stopped
             | Self::UserAdded { .. }
             | Self::UserRemoved { .. }
+            | Self::UserRenamed { .. }
             | Self::KeyChanged { .. }
             | Self::KeyConflict { .. }
             | Self::Message { .. }
@@ -379,6 +438,30 @@ pub struct KnownUser {
     pub online_local: bool,
     /// The pinned key; [`KeyId::fingerprint`] is for people to compare.
     pub key: KeyId,
+}
+
+/// A user and all that is known of the user's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserDetails {
+    /// The id.
+    pub user_id: UserId,
+    /// What people call the user; escaped.
+    pub label: Box<str>,
+    /// Whether the user is online.
+    pub online: bool,
+    /// Where, if the server says so.
+    pub server_id: Option<ServerId>,
+    /// Whether that is our own server.
+    pub online_local: bool,
+    /// The pinned key; [`KeyId::fingerprint`] is for people to compare.
+    pub key: KeyId,
+    /// Whether the id is the key's own (decisions §4): no other key can claim it. Else it is the first
+    /// that we saw.
+    pub derived: bool,
+    /// Since when the key is pinned here, if that was noted.
+    pub since: Option<Timestamp>,
+    /// When the fingerprint was compared in person, if ever.
+    pub verified: Option<Timestamp>,
 }
 
 /// The text of a message. `Debug` shows its length alone: logs hold no plaintext.

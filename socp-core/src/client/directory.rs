@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, UserId};
+use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
 
 use super::api::KnownUser;
 use super::label::escape_label;
@@ -21,7 +21,7 @@ pub(super) struct Directory {
     own: UserId,
     own_name: Option<Box<str>>,
     users: BTreeMap<UserId, User>,
-    pins: BTreeMap<UserId, PublicKey>,
+    pins: BTreeMap<UserId, Pin>,
     /// Everybody online and ourselves, by the name as a screen shows it.
     names: BTreeMap<Box<str>, BTreeSet<UserId>>,
     /// Those whose id does not look on a screen as it is, by what it looks like.
@@ -30,6 +30,14 @@ pub(super) struct Directory {
     session: u64,
     max_users: usize,
     max_pins: usize,
+}
+
+/// A pinned key, and what is known of it.
+#[derive(Debug)]
+struct Pin {
+    key: PublicKey,
+    since: Option<Timestamp>,
+    verified: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -47,10 +55,17 @@ struct User {
 pub(super) enum Change {
     Pinned(UserPin),
     Added(UserId),
+    Renamed {
+        user_id: UserId,
+        /// The label before.
+        was: Box<str>,
+    },
     KeyChanged {
         user_id: UserId,
         was: KeyId,
         now: KeyId,
+        /// Whether the key before was verified.
+        was_verified: bool,
     },
     KeyConflict {
         user_id: UserId,
@@ -83,7 +98,11 @@ impl Directory {
             own: own.clone(),
             own_name: own_name.clone(),
             users: BTreeMap::new(),
-            pins: pins.into_iter().take(max_pins).map(|pin| (pin.user_id, pin.key)).collect(),
+            pins: pins
+                .into_iter()
+                .take(max_pins)
+                .map(|UserPin { user_id, key, since, verified }| (user_id, Pin { key, since, verified }))
+                .collect(),
             names: BTreeMap::new(),
             odd_ids: BTreeMap::new(),
             session: 0,
@@ -99,8 +118,17 @@ impl Directory {
         self.session += 1;
     }
 
-    /// A user is online, says the server.
-    pub(super) fn confirm(&mut self, entry: &DirectoryEntry) -> Vec<Change> {
+    /// What others call us from now on.
+    pub(super) fn set_own_name(&mut self, meta: &Meta) {
+        let (own, before) = (self.own.clone(), self.own_name.take());
+        self.unindex(&own, before.as_deref());
+        self.own_name = shown_name(Some(meta));
+        let name = self.own_name.clone();
+        self.index(&own, name.as_deref());
+    }
+
+    /// A user is online, says the server. A key that is pinned now is so since `at`.
+    pub(super) fn confirm(&mut self, entry: &DirectoryEntry, at: Timestamp) -> Vec<Change> {
         let id = &entry.user_id;
         if *id == self.own {
             return Vec::new();
@@ -111,23 +139,25 @@ impl Directory {
         }
         let mut changes = Vec::new();
         let seen = entry.pubkey.as_ref().and_then(|field| field.key().ok());
-        let conflict = match (self.pins.get(id), seen) {
+        let conflict = match (self.pins.get(id).map(|pin| &pin.key), seen) {
             (None, None) => return vec![Change::NoKey(id.clone())],
             (None, Some(_)) if self.pins.len() >= self.max_pins => return vec![Change::Full],
             (None, Some(seen)) => {
-                changes.push(Change::Pinned(self.pin(id, seen)));
+                changes.push(Change::Pinned(self.pin(id, seen, at)));
                 None
             }
             (Some(_), None) => None,
             (Some(pinned), Some(seen)) if pinned == seen => None,
             (Some(pinned), Some(seen)) if id.derives_from(seen) => {
                 let (was, now) = (pinned.id(), seen.id());
-                changes.push(Change::Pinned(self.pin(id, seen)));
-                changes.push(Change::KeyChanged { user_id: id.clone(), was, now });
+                let was_verified = self.verified(id).is_some();
+                changes.push(Change::Pinned(self.pin(id, seen, at)));
+                changes.push(Change::KeyChanged { user_id: id.clone(), was, now, was_verified });
                 None
             }
             (Some(pinned), Some(seen)) => Some((pinned.id(), seen.id())),
         };
+        let label = known.then(|| self.label(id));
         let before = self.users.remove(id);
         if let Some(before) = &before {
             self.unindex(id, before.name.as_deref());
@@ -142,8 +172,12 @@ impl Directory {
         if let Some((pinned, seen)) = conflict.filter(|(_, seen)| told != Some(*seen)) {
             changes.push(Change::KeyConflict { user_id: id.clone(), pinned, seen });
         }
-        if before.is_none() {
-            changes.push(Change::Added(id.clone()));
+        match (&before, label) {
+            (Some(before), Some(was)) if before.name != name => {
+                changes.push(Change::Renamed { user_id: id.clone(), was });
+            }
+            (Some(_), _) => {}
+            (None, _) => changes.push(Change::Added(id.clone())),
         }
         let user = User {
             name,
@@ -156,9 +190,35 @@ impl Directory {
         changes
     }
 
-    fn pin(&mut self, id: &UserId, key: &PublicKey) -> UserPin {
-        self.pins.insert(id.clone(), key.clone());
-        UserPin { user_id: id.clone(), key: key.clone() }
+    /// Another key is nobody's that was verified.
+    fn pin(&mut self, id: &UserId, key: &PublicKey, now: Timestamp) -> UserPin {
+        let (since, verified) = (Some(now), None);
+        self.pins.insert(id.clone(), Pin { key: key.clone(), since, verified });
+        UserPin { user_id: id.clone(), key: key.clone(), since, verified }
+    }
+
+    /// Marks a pinned key as compared in person, or takes the mark away.
+    pub(super) fn verify(&mut self, id: &UserId, verified: Option<Timestamp>) -> Option<UserPin> {
+        let pin = self.pins.get_mut(id)?;
+        pin.verified = verified;
+        let (key, since) = (pin.key.clone(), pin.since);
+        Some(UserPin { user_id: id.clone(), key, since, verified })
+    }
+
+    /// When a user's key was compared in person, if ever.
+    pub(super) fn verified(&self, id: &UserId) -> Option<Timestamp> {
+        self.pins.get(id)?.verified
+    }
+
+    /// Since when a user's key is pinned, if that was noted.
+    pub(super) fn pinned_since(&self, id: &UserId) -> Option<Timestamp> {
+        self.pins.get(id)?.since
+    }
+
+    /// Whom a name means, or an id of somebody whom we met once.
+    pub(super) fn resolve_known(&self, to: &str) -> Result<UserId, Unresolved> {
+        let met = || to.parse::<UserId>().ok().filter(|id| self.pins.contains_key(id));
+        self.resolve(to).or_else(|unresolved| met().ok_or(unresolved))
     }
 
     /// A user has gone. Gives the label that the user had.
@@ -177,7 +237,7 @@ impl Directory {
 
     /// The pinned key of a user, online or not.
     pub(super) fn key(&self, id: &UserId) -> Option<&PublicKey> {
-        self.pins.get(id)
+        self.pins.get(id).map(|pin| &pin.key)
     }
 
     pub(super) fn is_online(&self, id: &UserId) -> bool {
@@ -196,7 +256,7 @@ impl Directory {
             label: self.label(id),
             server_id: user.server_id.clone(),
             online_local: user.online_local,
-            key: self.pins.get(id)?.id(),
+            key: self.key(id)?.id(),
         })
     }
 

@@ -19,6 +19,8 @@ pub struct Limits {
     pub sent_references: usize,
     /// Messages of one long text (decisions §1).
     pub text_parts: usize,
+    /// Longest `meta` of our own, in bytes (decisions §1).
+    pub meta_bytes: usize,
     /// Longest name in a `Tell`, in bytes: a label has 64 characters, escaped ones included.
     pub name_bytes: usize,
     /// Received messages that are being opened.
@@ -63,6 +65,7 @@ impl Default for Limits {
             drafts_in_flight: 64,
             sent_references: 4_096,
             text_parts: 16,
+            meta_bytes: 4 * 1024,
             name_bytes: 512,
             opens_in_flight: 16,
             received_messages: 4_096,

@@ -13,6 +13,7 @@ mod label;
 mod limits;
 mod outbox;
 mod parts;
+mod profile;
 mod records;
 mod roster;
 mod sealed;
@@ -50,6 +51,7 @@ use inbox::Inbox;
 use label::escape_detail;
 use outbox::Outbox;
 use parts::Parts;
+use profile::PendingMeta;
 use session::{Outage, Phase, Stage};
 
 /// The client machine.
@@ -68,6 +70,8 @@ pub struct Client {
     /// Long texts that are not complete.
     parts: Parts,
     files: Files,
+    /// A change of our `meta` that the server has not confirmed.
+    pending_meta: Option<PendingMeta>,
     clock: Clock,
     chance: ChaCha20Rng,
     /// Set when the user quits: until then what is under way may finish.
@@ -92,8 +96,9 @@ impl Clock {
 impl Client {
     /// A client at rest: its deadline, which is now, makes it dial.
     pub fn new(config: Config, snapshot: Snapshot, now: Now) -> Self {
-        let Snapshot { servers, users, shown } = snapshot;
-        let config = Config { timing: config.timing.clone().sane(), ..config };
+        let Snapshot { servers, users, shown, meta } = snapshot;
+        let meta = meta.unwrap_or_else(|| config.meta.clone());
+        let config = Config { timing: config.timing.clone().sane(), meta, ..config };
         let limits = &config.limits;
         Self {
             pin: servers.into_iter().find(|pin| pin.address == config.address),
@@ -111,6 +116,7 @@ impl Client {
             inbox: Inbox::new(shown, limits.shown),
             parts: Parts::default(),
             files: Files::default(),
+            pending_meta: None,
             clock: Clock { last: 0, instant: now.instant },
             chance: ChaCha20Rng::from_seed(config.seed),
             quit_at: None,
@@ -247,6 +253,7 @@ impl Client {
             self.missing_until.and_then(|at| deadline(at, "missing users")),
             self.outbox.list_until().and_then(|at| deadline(at, "list")),
             self.parts.deadline().and_then(|at| deadline(at, "parts")),
+            self.pending_meta.as_ref().and_then(|pending| deadline(pending.until, "meta")),
             self.files_deadline().and_then(|at| deadline(at, "files")),
             self.files_paced_at().and_then(|at| deadline(at, "chunks")),
             self.quit_at.filter(|_| !self.is_stopped()).and_then(|at| deadline(at, "quit")),
@@ -289,6 +296,9 @@ impl Client {
         if self.outbox.list_until().is_some_and(|at| at <= now.instant) {
             self.on_list_timeout(out);
         }
+        if self.pending_meta.as_ref().is_some_and(|pending| pending.until <= now.instant) {
+            self.fail_meta_change("the server did not answer", out);
+        }
         self.on_parts_due(now, out);
         self.on_files_due(now, out);
     }
@@ -303,7 +313,10 @@ impl Client {
             Phase::Waiting { .. } => self.fail_commands("not connected", out),
             Phase::Dialling | Phase::Open(_) => {}
         }
-        let idle = self.outbox.is_idle() && self.inbox.len() == 0 && self.files.is_idle();
+        let idle = self.outbox.is_idle()
+            && self.inbox.len() == 0
+            && self.files.is_idle()
+            && self.pending_meta.is_none();
         if !idle && !time_is_up {
             return;
         }

@@ -189,7 +189,10 @@ impl Client {
             }
         };
         let order = match command {
-            Command::Tell { to, .. } | Command::File(FileCommand::Send { to, .. })
+            Command::Tell { to, .. }
+            | Command::File(FileCommand::Send { to, .. })
+            | Command::Whois { user: to }
+            | Command::Verify { user: to, .. }
                 if to.len() > limits.name_bytes =>
             {
                 return failed(
@@ -203,6 +206,11 @@ impl Client {
             Command::All { text } => pieces(text).map(|pieces| Order::All { pieces }),
             Command::List => Ok(Order::List),
             Command::File(FileCommand::Send { to, path }) => Ok(Order::File { to, path }),
+            Command::Whois { user } => return self.on_whois(reference, &user, out),
+            Command::Verify { user, verified } => {
+                return self.on_verify(now, reference, &user, verified, out);
+            }
+            Command::Me(change) => return self.on_me(now, reference, change, out),
             Command::File(decision) => return self.on_file_decision(now, reference, decision, out),
         };
         let order = match order {

@@ -1,6 +1,6 @@
 //! What a client keeps across restarts.
 
-use crate::wire::{HostPort, PublicKey, ServerId, UserId};
+use crate::wire::{HostPort, Meta, PublicKey, ServerId, Timestamp, UserId};
 
 /// A small change to the state that must survive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Record {
     ServerPin(ServerPin),
     /// A user's pinned key: insert or replace by id.
     UserPin(UserPin),
+    /// What others see of us, since we changed it.
+    Meta(Meta),
     /// A message or an offered file was shown; its repeats are dropped. Only the newest [`MAX_SHOWN`] need be kept.
     Shown([u8; 32]),
 }
@@ -34,6 +36,10 @@ pub struct UserPin {
     pub user_id: UserId,
     /// The key.
     pub key: PublicKey,
+    /// Since when it is pinned; older versions did not note it.
+    pub since: Option<Timestamp>,
+    /// When the user said that the key's fingerprint was compared in person, if ever.
+    pub verified: Option<Timestamp>,
 }
 
 /// The state that survived.
@@ -45,4 +51,6 @@ pub struct Snapshot {
     pub users: Vec<UserPin>,
     /// Digests of the messages shown, oldest first.
     pub shown: Vec<[u8; 32]>,
+    /// The last [`Record::Meta`], if there ever was one; beats the one in the config.
+    pub meta: Option<Meta>,
 }

@@ -1,7 +1,7 @@
 //! What the server tells of the users online (decisions §5), as changes of the directory and as notices.
 
 use crate::Now;
-use crate::wire::{DirectoryEntry, UserId, UserKeyConflict, UserRemoved};
+use crate::wire::{DirectoryEntry, Timestamp, UserId, UserKeyConflict, UserRemoved};
 
 use super::api::{Action, Notice};
 use super::directory::Change;
@@ -9,11 +9,14 @@ use super::records::Record;
 use super::{Client, dropped};
 
 impl Client {
-    pub(super) fn on_user_added(&mut self, entry: &DirectoryEntry, out: &mut Vec<Action>) {
+    pub(super) fn on_user_added(&mut self, now: Now, entry: &DirectoryEntry, out: &mut Vec<Action>) {
         if !self.is_event(entry.event.as_deref(), "added") {
             return dropped(out, "another frame relabelled as USER_ADDED", entry.user_id.as_str());
         }
-        self.confirm(std::slice::from_ref(entry), out);
+        if entry.user_id == self.config.user_id {
+            return self.on_own_entry(entry, out);
+        }
+        self.confirm(now, std::slice::from_ref(entry), out);
     }
 
     pub(super) fn on_user_removed(&mut self, now: Now, removed: &UserRemoved, out: &mut Vec<Action>) {
@@ -45,8 +48,9 @@ impl Client {
     }
 
     /// These users are online, says the server. Labels are told as they are once all are known.
-    pub(super) fn confirm(&mut self, entries: &[DirectoryEntry], out: &mut Vec<Action>) {
-        let changes: Vec<_> = entries.iter().flat_map(|entry| self.directory.confirm(entry)).collect();
+    pub(super) fn confirm(&mut self, now: Now, entries: &[DirectoryEntry], out: &mut Vec<Action>) {
+        let at = Timestamp(now.unix_ms);
+        let changes: Vec<_> = entries.iter().flat_map(|entry| self.directory.confirm(entry, at)).collect();
         let mut full = 0_usize;
         for change in changes {
             let label = |id| self.directory.label(id);
@@ -55,8 +59,12 @@ impl Client {
                 Change::Added(user_id) => {
                     Action::Notify(Notice::UserAdded { label: label(&user_id), user_id })
                 }
-                Change::KeyChanged { user_id, was, now } => {
-                    Action::Notify(Notice::KeyChanged { label: label(&user_id), user_id, was, now })
+                Change::Renamed { user_id, was } => {
+                    Action::Notify(Notice::UserRenamed { label: label(&user_id), user_id, was })
+                }
+                Change::KeyChanged { user_id, was, now, was_verified } => {
+                    let label = label(&user_id);
+                    Action::Notify(Notice::KeyChanged { label, user_id, was, now, was_verified })
                 }
                 Change::KeyConflict { user_id, pinned, seen } => {
                     let (pinned, seen) = (Some(pinned), Some(seen));

@@ -6,8 +6,8 @@ use rand_chacha::rand_core::Rng;
 
 use crate::crypto::{Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Verified};
 use crate::wire::{
-    Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Payload,
-    Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
+    Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Meta,
+    Payload, Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
 };
 use crate::{Now, close_code};
 
@@ -96,19 +96,24 @@ impl Client {
             unproven: None,
             hint: None,
         });
-        let hello = UserHello {
+        let hello = self.hello(self.config.meta.clone());
+        self.send_to_server(now, &Payload::UserHello(hello), out);
+    }
+
+    /// Who we are, and what others see of us.
+    pub(super) fn hello(&self, meta: Meta) -> UserHello {
+        UserHello {
             client: Some(self.config.program.clone()),
             pubkey: Some(self.config.key.clone().into()),
             enc_pubkey: Some(self.config.key.clone().into()),
             auth: vec!["pss".into()],
             ext: Vec::new(),
-            meta: Some(self.config.meta.clone()),
-        };
-        self.send_to_server(now, &Payload::UserHello(hello), out);
+            meta: Some(meta),
+        }
     }
 
-    /// Sends a frame on the link.
-    pub(super) fn send_to_server(&mut self, now: Now, payload: &Payload, out: &mut Vec<Action>) {
+    /// Sends a frame on the link; gives its time, by which an ERROR would name it.
+    pub(super) fn send_to_server(&mut self, now: Now, payload: &Payload, out: &mut Vec<Action>) -> Timestamp {
         // Never unnamed: a hello to nobody is a seed's login (decisions §4).
         let to = match self.server_id() {
             Some(server_id) => Recipient::from(server_id),
@@ -117,6 +122,7 @@ impl Client {
         let from = self.config.user_id.id().clone();
         let ts = self.clock.next(now);
         out.push(Action::Send(Unsigned::new(from, to, ts, SharedPayload::new(payload))));
+        ts
     }
 
     /// Sends a frame of our own to another user; its payload carries the same time.
@@ -165,7 +171,7 @@ impl Client {
             Payload::CtrlClose(_) => self.drop_link(now, "the server says goodbye", out),
             Payload::Directory(page) if logged_in => self.on_directory(now, page, out),
             Payload::ListResponse(page) if logged_in => self.on_list_response(now, page, out),
-            Payload::UserAdded(entry) if logged_in => self.on_user_added(entry, out),
+            Payload::UserAdded(entry) if logged_in => self.on_user_added(now, entry, out),
             Payload::UserRemoved(removed) if logged_in => self.on_user_removed(now, removed, out),
             Payload::UserKeyConflict(conflict) if logged_in => self.on_user_key_conflict(conflict, out),
             Payload::UserDeliver(message) if logged_in => {
@@ -343,7 +349,7 @@ impl Client {
     }
 
     fn on_directory(&mut self, now: Now, page: &DirectoryPage, out: &mut Vec<Action>) {
-        self.confirm(&page.users, out);
+        self.confirm(now, &page.users, out);
         let Phase::Open(link) = &mut self.phase else { return };
         match link.stage {
             Stage::Syncing { asked, .. } => link.stage = Stage::Syncing { ask_at: None, asked },
@@ -365,7 +371,7 @@ impl Client {
         if !syncing && self.outbox.list_until().is_none() {
             return dropped(out, "a list that nobody asked for", "");
         }
-        self.confirm(&page.users, out);
+        self.confirm(now, &page.users, out);
         if !syncing {
             self.on_listed(&page.users, page.is_last(), out);
         } else if page.is_last() {
@@ -410,7 +416,10 @@ impl Client {
                 }
             }
             Stage::Syncing { .. } | Stage::Ready => {
-                if self.on_message_refused(report, out) || self.on_file_refused(now, report, out) {
+                if self.on_message_refused(report, out)
+                    || self.on_file_refused(now, report, out)
+                    || self.on_meta_refused(report, out)
+                {
                 } else if code == ErrorCode::NameInUse {
                     // Two clients of one user would throw each other out for ever.
                     out.push(Action::Notify(Notice::Replaced { detail }));
@@ -431,6 +440,7 @@ impl Client {
     /// The link is gone, or the dial came to nothing.
     pub(super) fn on_link_lost(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
         self.outbox.on_link_lost();
+        self.on_meta_cut_off(out);
         self.on_files_cut_off(now, "the link to the server was lost", out);
         self.missing_until = None;
         let most = self.config.timing.redial_first.saturating_mul(1 << self.outage.attempts.min(20));
@@ -455,6 +465,7 @@ impl Client {
         self.fail_commands(why, out);
         self.fail_files(why, out);
         self.give_up_parts(out);
+        self.fail_meta_change(why, out);
         out.push(Action::Notify(Notice::Stopped));
     }
 }

@@ -153,7 +153,7 @@ impl Scene {
     }
 
     pub(super) fn with(config: Config, snapshot: Snapshot) -> Self {
-        let now = Now { instant: Duration::from_secs(5), unix_ms: 1_800_000_000_000 };
+        let now = Now { instant: Duration::from_secs(5), unix_ms: START };
         let own = fake_key(config.user_id.as_str());
         let server_id = "srv".parse().expect("a good id");
         Self { client: Client::new(config, snapshot, now), own, server: fake_key("server"), server_id, now }
@@ -323,9 +323,19 @@ pub(super) fn user_removed(id: &str) -> Action {
     Action::Notify(Notice::UserRemoved { user_id: user(id), label: id.into() })
 }
 
+/// When a scene starts, by the wall clock.
+pub(super) const START: u64 = 1_800_000_000_000;
+
+/// A key is pinned at that time.
 pub(super) fn pinned(id: &str, key: &str) -> Action {
     let key = entry_with_key(id, None, key).pubkey.and_then(|field| field.key().cloned().ok());
-    Action::Persist(Record::UserPin(UserPin { user_id: user(id), key: key.expect("fake keys are good") }))
+    let pin = UserPin {
+        user_id: user(id),
+        key: key.expect("fake keys are good"),
+        since: Some(Timestamp(START)),
+        verified: None,
+    };
+    Action::Persist(Record::UserPin(pin))
 }
 
 pub(super) fn told_dropped(why: &'static str, detail: &str) -> Action {

@@ -3,10 +3,10 @@
 //! One rule answers twice: [`Server::admit`] asks it before any signature is looked at, and the
 //! dispatcher asks it again when the checked frame comes back, since a pin may have moved in between.
 
-use super::Server;
 use super::api::LinkId;
 use super::link::{Joining, Link, LinkState, Login, ServerLink};
 use super::seen::frame_key;
+use super::{Server, Session};
 use crate::crypto::{
     Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm,
 };
@@ -124,13 +124,37 @@ impl Server {
         sender(frame)?;
         let key =
             hello.key().map_err(|error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY))?;
-        if hello.meta.as_ref().is_some_and(|meta| meta.as_str().len() > self.config.limits.meta_bytes) {
-            return Err(Refusal::of(frame, ErrorCode::UnknownType, "meta is too long"));
-        }
+        self.meta_rule(frame, hello)?;
         match key {
             Some(key) => Ok(sig_if_there(frame, key, None)),
             None if frame.sig().is_none() => Ok(Vec::new()),
             None => Err(Refusal::of(frame, ErrorCode::InvalidSig, "signed, but without a pubkey to check")),
+        }
+    }
+
+    fn meta_rule(&self, frame: &Frame, hello: &UserHello) -> Result<(), Refusal> {
+        let bytes = hello.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+        match bytes > self.config.limits.meta_bytes {
+            true => Err(Refusal::of(frame, ErrorCode::UnknownType, "meta is too long")),
+            false => Ok(()),
+        }
+    }
+
+    /// A hello on the session's own link may bring another `meta`, and nothing else that is new.
+    fn hello_again_rule(
+        &self,
+        session: &Session,
+        frame: &Frame,
+        hello: &UserHello,
+    ) -> Result<Vec<Check>, Refusal> {
+        let key = hello.key().map_err(|error| Refusal::bad_key(frame, error))?;
+        if key.is_some_and(|key| *key != session.key) {
+            return Err(Refusal::of(frame, ErrorCode::BadKey, "another key than the session's"));
+        }
+        self.meta_rule(frame, hello)?;
+        match session.bare {
+            true => Ok(sig_if_there(frame, &session.key, None)),
+            false => sig(frame, &session.key, None),
         }
     }
 
@@ -309,6 +333,7 @@ impl Server {
         }
         match frame.payload() {
             Payload::LoginProof(_) => sig(frame, &session.key, None),
+            Payload::UserHello(hello) => self.hello_again_rule(session, frame, hello),
             Payload::ListRequest(_)
             | Payload::PubkeyRequest(_)
             | Payload::Error(_)
@@ -346,7 +371,6 @@ impl Server {
             | Payload::Presence(_)
             | Payload::PresenceRequest(_)
             | Payload::PresenceList(_)
-            | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
             | Payload::UserLoggedIn(_)
             | Payload::Directory(_)

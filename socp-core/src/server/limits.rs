@@ -20,6 +20,8 @@ pub struct Limits {
     pub pinned_users: usize,
     /// Adverts and removals a second, per origin; more pauses the link.
     pub changes_per_second: u32,
+    /// Changes of its `meta` that a user may make at once: each is signed twice and told to everybody.
+    pub meta_changes: u32,
     /// Clients in a WELCOME.
     pub welcome_clients: usize,
     /// Addresses learnt from one teller.
@@ -66,6 +68,7 @@ impl Default for Limits {
             users_per_origin: 10_000,
             pinned_users: 100_000,
             changes_per_second: 100,
+            meta_changes: 5,
             welcome_clients: 500,
             learnt_addresses_per_teller: 8,
             bad_frames_per_minute: 100,
@@ -107,6 +110,8 @@ pub struct Timing {
     pub attestation_ahead: Duration,
     /// Sessions renew their attestation after this (decisions §4).
     pub attestation_renewal: Duration,
+    /// A user may change its `meta` once more after this.
+    pub meta_change: Duration,
     /// Users of a server whose link is down stay this long (decisions §5).
     pub grace: Duration,
     /// PRESENCE to all natives (decisions §5).
@@ -142,6 +147,7 @@ impl Default for Timing {
             attestation: secs(24 * 3600),
             attestation_ahead: secs(600),
             attestation_renewal: secs(12 * 3600),
+            meta_change: secs(10),
             grace: secs(60),
             presence: secs(60),
             presence_settle: secs(2),

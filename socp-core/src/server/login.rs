@@ -1,6 +1,7 @@
 //! Users at our door (§9.1, decisions §4): hello, challenge, proof, session, and its end.
 
 use super::api::LinkId;
+use super::budget::Budget;
 use super::link::{Link, LinkState, Login};
 use super::pins::PinOutcome;
 use super::timers::Timer;
@@ -164,14 +165,15 @@ impl Server {
         if let Some(link) = self.links.get_mut(&link_id) {
             link.state = LinkState::User(user.clone());
         }
-        let attested = attestation.as_ref().map(|attestation| attestation.payload.issued_at);
-        let (issued_at, advert) = self.own_advert(&user, &key, &meta, attestation);
+        let (issued_at, advert) = self.own_advert(&user, &key, &meta, attestation.clone());
+        let (burst, every) = (self.config.limits.meta_changes, self.config.timing.meta_change);
         let session = Session {
             link: link_id,
             key: key.clone(),
             meta,
             issued_at,
-            attested,
+            attestation,
+            meta_changes: Budget::new(burst, 1.0 / every.as_secs_f64().max(0.001), self.now.instant),
             bare: !proven,
             challenge: None,
             advert,
@@ -281,13 +283,45 @@ impl Server {
         }
         let Some(sig) = frame.frame().sig().cloned() else { return };
         debug_assert!(frame.proven_by(Purpose::Transport, &key), "the rule for users asks for it");
-        let attestation = Attestation { payload: proof.clone(), sig };
-        let (issued_at, advert) = self.own_advert(user, &key, &meta, Some(attestation));
+        let attestation = Some(Attestation { payload: proof.clone(), sig });
+        let (issued_at, advert) = self.own_advert(user, &key, &meta, attestation.clone());
         if let Some(session) = self.local.get_mut(user) {
             session.issued_at = issued_at;
-            session.attested = Some(proof.issued_at);
+            session.attestation = attestation;
             session.advert = advert;
         }
         self.advertise(user);
+    }
+
+    /// USER_HELLO once more, on the session's own link: the user's `meta` from now on (§15.1). Everybody is told
+    /// at once, and the user, too: its own USER_ADDED is the answer.
+    pub(super) fn on_hello_again(
+        &mut self,
+        link: LinkId,
+        user: &UserId,
+        frame: &Verified,
+        hello: &UserHello,
+    ) {
+        self.charge_request(link);
+        let now = self.now.instant;
+        let Some(session) = self.local.get_mut(user) else { return };
+        if let Some(meta) = hello.meta.as_ref().filter(|meta| **meta != session.meta) {
+            if !session.meta_changes.take(now) {
+                let detail = "changed too often: try again in a while";
+                return self.error(link, ErrorCode::Timeout, detail, Some(frame.frame().reference()));
+            }
+            let (key, attestation) = (session.key.clone(), session.attestation.clone());
+            let (issued_at, advert) = self.own_advert(user, &key, meta, attestation);
+            if let Some(session) = self.local.get_mut(user) {
+                session.meta = meta.clone();
+                session.issued_at = issued_at;
+                session.advert = advert;
+            }
+            self.relocate(user);
+            self.advertise(user);
+        }
+        if let Some(payload) = self.user_added(user) {
+            self.broadcast(vec![link], payload);
+        }
     }
 }

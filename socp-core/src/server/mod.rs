@@ -42,8 +42,8 @@ pub use limits::{Limits, Timing};
 
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
 use crate::wire::{
-    Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient, ServerId,
-    Timestamp, UserHelloAck, UserId,
+    Attestation, Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
+    ServerId, Timestamp, UserHelloAck, UserId,
 };
 use crate::{Deadline, Now, close_code};
 use admission::Rule;
@@ -116,14 +116,23 @@ struct Session {
     key: PublicKey,
     meta: Meta,
     issued_at: u64,
-    /// `issued_at` of the user's LOGIN_PROOF, if there was one.
-    attested: Option<u64>,
+    /// The user's LOGIN_PROOF, if there was one: every advert shows it.
+    attestation: Option<Attestation>,
+    /// Changes of `meta` that the user may still make.
+    meta_changes: Budget,
     /// Came with a bare USER_HELLO: gets adverts and removals themselves, and lists without pages.
     bare: bool,
     /// A renewal challenge that is open, and until when.
     challenge: Option<(Nonce, Duration)>,
     /// Signed once, sent to whoever needs it.
     advert: Unsigned,
+}
+
+impl Session {
+    /// When the user proved itself here, if it did.
+    fn attested(&self) -> Option<u64> {
+        self.attestation.as_ref().map(|attestation| attestation.payload.issued_at)
+    }
 }
 
 #[derive(Debug)]
@@ -404,6 +413,7 @@ impl Server {
             Payload::ListRequest(_) => self.on_list_request(link, user),
             Payload::PubkeyRequest(request) => self.on_pubkey_request(link, user, &frame, &request.user_id),
             Payload::LoginProof(proof) => self.on_renewal_proof(link, user, &frame, proof),
+            Payload::UserHello(hello) => self.on_hello_again(link, user, &frame, hello),
             Payload::CtrlClose(_) => self.close(link, close_code::NORMAL, "closed by peer"),
             // An ERROR is never answered; the rules let nothing else through.
             _ => {}

@@ -30,6 +30,7 @@ struct Store {
     servers: Vec<client::ServerPin>,
     users: BTreeMap<UserId, client::UserPin>,
     shown: Vec<[u8; 32]>,
+    meta: Option<Meta>,
 }
 
 /// Something that somebody said, and who was shown it.
@@ -85,6 +86,7 @@ impl World {
             servers: store.servers.clone(),
             users: store.users.values().cloned().collect(),
             shown: store.shown.clone(),
+            meta: store.meta.clone(),
         };
         let now = entry.clock.now(self.time);
         let client = Client::new(entry.config.clone(), snapshot, now);
@@ -235,6 +237,7 @@ impl Store {
                 self.users.insert(pin.user_id.clone(), pin);
             }
             Record::Shown(digest) => self.shown.push(digest),
+            Record::Meta(meta) => self.meta = Some(meta),
         }
     }
 }

@@ -116,6 +116,37 @@ pub(crate) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meta(Arc<str>);
 
+/// The fields of a `meta` (§15.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaField {
+    /// What people call the user.
+    DisplayName,
+    /// How people speak of the user.
+    Pronouns,
+    /// In years.
+    Age,
+    /// Where a picture is.
+    AvatarUrl,
+    /// Whatever else.
+    Extras,
+}
+
+impl MetaField {
+    /// All of them, in the standard's order.
+    pub const ALL: [Self; 5] = [Self::DisplayName, Self::Pronouns, Self::Age, Self::AvatarUrl, Self::Extras];
+
+    /// The key in the object.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DisplayName => "display_name",
+            Self::Pronouns => "pronouns",
+            Self::Age => "age",
+            Self::AvatarUrl => "avatar_url",
+            Self::Extras => "extras",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct MetaFields {
     display_name: Option<serde_json::Value>,
@@ -131,6 +162,23 @@ impl Meta {
     /// A `meta` with just a display name.
     pub fn named(display_name: &str) -> Self {
         Self(format!("{{\"display_name\":{}}}", super::canonical::string_literal(display_name)).into())
+    }
+
+    /// The same with another value of a field, or without it.
+    pub fn with(&self, field: MetaField, value: Option<serde_json::Value>) -> Self {
+        // What is kept here is an object: it was read or written as one.
+        let mut fields: serde_json::Map<_, _> = serde_json::from_str(&self.0).unwrap_or_default();
+        match value {
+            Some(value) => fields.insert(field.as_str().into(), value),
+            None => fields.remove(field.as_str()),
+        };
+        Self(serde_json::Value::Object(fields).to_string().into())
+    }
+
+    /// A field's value, if it is there.
+    pub fn field(&self, field: MetaField) -> Option<serde_json::Value> {
+        let mut fields: serde_json::Map<_, _> = serde_json::from_str(&self.0).ok()?;
+        fields.remove(field.as_str())
     }
 
     /// The object's JSON text.
@@ -271,5 +319,9 @@ mod tests {
         assert_eq!(name(r#"{"display_name":"  "}"#), None);
         assert_eq!(name(r#"{"display_name":7}"#), None);
         assert_eq!(Meta::named("a\"b").display_name().as_deref(), Some("a\"b"));
+        let meta = Meta::named("bob").with(MetaField::Age, Some(7.into()));
+        assert_eq!(meta.as_str(), r#"{"age":7,"display_name":"bob"}"#);
+        assert_eq!(meta.field(MetaField::Age), Some(7.into()));
+        assert_eq!(meta.with(MetaField::DisplayName, None).as_str(), r#"{"age":7}"#);
     }
 }

@@ -1,10 +1,11 @@
 //! Notices as lines: plain ones for people and scripts, and one JSON object each for programs.
 
 mod files;
+mod people;
 
 use serde::Serialize;
 use socp_core::client::{Doubt, KnownUser, MessageKind, Notice, SentTo, escape_label, escape_text};
-use socp_core::wire::{ErrorCode, UserId};
+use socp_core::wire::{ErrorCode, Meta, UserId};
 
 /// A notice as lines of text, without line ends; none if it is not for people. `me` is our own id. What others wrote is
 /// escaped: every element is one line.
@@ -41,11 +42,20 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             vec![format!("[user added] {label} is now available for messaging")]
         }
         Notice::UserRemoved { label, .. } => vec![format!("[user removed] {label} is no longer available")],
-        Notice::KeyChanged { label, was, now, .. } => vec![
-            format!("[KEY CHANGED] {label} has proven another key than before"),
-            format!("[KEY CHANGED] was {}", was.fingerprint()),
-            format!("[KEY CHANGED] is  {}", now.fingerprint()),
-        ],
+        Notice::UserRenamed { was, label, .. } => vec![format!("[user renamed] {was} is now {label}")],
+        Notice::KeyChanged { label, was, now, was_verified, .. } => {
+            let mut lines = vec![
+                format!("[KEY CHANGED] {label} has proven another key than before"),
+                format!("[KEY CHANGED] was {}", was.fingerprint()),
+                format!("[KEY CHANGED] is  {}", now.fingerprint()),
+            ];
+            if *was_verified {
+                lines.push(format!(
+                    "[KEY CHANGED] you had checked the old one in person; check the new one, then /verify {label}"
+                ));
+            }
+            lines
+        }
         Notice::KeyConflict { label, pinned, seen, .. } => {
             let fingerprint = |key: &Option<socp_core::wire::KeyId>| match key {
                 Some(key) => key.fingerprint(),
@@ -80,6 +90,9 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             lines.extend(users.iter().map(|user| listed(user, me)));
             lines
         }
+        Notice::Whois { user, .. } => people::whois(user),
+        Notice::Verified { user, .. } => people::verified(user),
+        Notice::Me { meta, .. } => people::me(meta),
         Notice::File(notice) => vec![files::plain(notice)],
         Notice::Dropped { .. } | Notice::Stopped => Vec::new(),
     }
@@ -115,9 +128,12 @@ pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
         },
         Notice::UserAdded { user_id, label } => Event::UserAdded { user_id: user_id.as_str(), label },
         Notice::UserRemoved { user_id, label } => Event::UserRemoved { user_id: user_id.as_str(), label },
-        Notice::KeyChanged { user_id, label, was, now } => {
-            let (was, now) = (was.to_string(), now.to_string());
-            Event::KeyChanged { user_id: user_id.as_str(), label, was, now }
+        Notice::UserRenamed { user_id, was, label } => {
+            Event::UserRenamed { user_id: user_id.as_str(), was, label }
+        }
+        Notice::KeyChanged { user_id, label, was, now, was_verified } => {
+            let (was, now, was_verified) = (was.to_string(), now.to_string(), *was_verified);
+            Event::KeyChanged { user_id: user_id.as_str(), label, was, now, was_verified }
         }
         Notice::KeyConflict { user_id, label, pinned, seen } => Event::KeyConflict {
             user_id: user_id.as_str(),
@@ -151,6 +167,11 @@ pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
         Notice::List { reference, users } => {
             Event::List { users: users.iter().map(User::from).collect(), reference: *reference }
         }
+        Notice::Whois { reference, user } => Event::Whois { user: (&**user).into(), reference: *reference },
+        Notice::Verified { reference, user } => {
+            Event::Verified { user: (&**user).into(), reference: *reference }
+        }
+        Notice::Me { reference, meta } => Event::Me { meta, reference: *reference },
         Notice::File(notice) => return serde_json::to_string(&files::Event::from(notice)).ok(),
         Notice::Dropped { .. } | Notice::Stopped => return None,
     };
@@ -212,11 +233,17 @@ enum Event<'a> {
         user_id: &'a str,
         label: &'a str,
     },
+    UserRenamed {
+        user_id: &'a str,
+        was: &'a str,
+        label: &'a str,
+    },
     KeyChanged {
         user_id: &'a str,
         label: &'a str,
         was: String,
         now: String,
+        was_verified: bool,
     },
     KeyConflict {
         user_id: &'a str,
@@ -249,6 +276,23 @@ enum Event<'a> {
         advice: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         retrying: Option<bool>,
+    },
+    Whois {
+        #[serde(flatten)]
+        user: people::Person<'a>,
+        #[serde(rename = "ref")]
+        reference: u64,
+    },
+    Verified {
+        #[serde(flatten)]
+        user: people::Person<'a>,
+        #[serde(rename = "ref")]
+        reference: u64,
+    },
+    Me {
+        meta: &'a Meta,
+        #[serde(rename = "ref")]
+        reference: u64,
     },
     List {
         users: Vec<User<'a>>,

@@ -1,12 +1,12 @@
 //! The client's tables: whom it met, and what it has shown.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use rusqlite_migration::M;
 use socp_core::client::{MAX_SHOWN, Record, ServerPin, Snapshot, UserPin};
-use socp_core::wire::PublicKey;
+use socp_core::wire::{PublicKey, Timestamp};
 
 use super::StoreError;
-use super::sqlite::{Schema, Tables};
+use super::sqlite::{RowError, Schema, Tables, signed, unsigned};
 
 /// Keys are DER SubjectPublicKeyInfo. `seq` of `shown` has no gaps: rows leave only at the old end.
 const TABLES: &str = "
@@ -25,10 +25,21 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
+/// Since when a key is pinned, and when it was verified in person, in Unix milliseconds where that is known; and
+/// what others see of us, once we changed it.
+const PEOPLE: &str = "
+    ALTER TABLE user_pins ADD COLUMN since INTEGER;
+    ALTER TABLE user_pins ADD COLUMN verified INTEGER;
+    CREATE TABLE profile (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        meta     TEXT NOT NULL
+    ) STRICT;
+";
+
 impl Schema for Record {
     const KIND: &'static str = "client";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCC");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES)];
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(PEOPLE)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let mut servers =
@@ -45,10 +56,15 @@ impl Schema for Record {
             Ok(UserPin {
                 user_id: row.get_ref("user_id")?.as_str()?.parse()?,
                 key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+                since: time(row, "since")?,
+                verified: time(row, "verified")?,
             })
         })?;
         let shown = tables.read("shown", "SELECT digest FROM shown ORDER BY seq", |row| Ok(row.get(0)?))?;
-        Ok(Snapshot { servers, users, shown })
+        let meta = tables.read("profile", "SELECT meta FROM profile", |row| {
+            Ok(serde_json::from_str(row.get_ref("meta")?.as_str()?)?)
+        })?;
+        Ok(Snapshot { servers, users, shown, meta: meta.into_iter().next() })
     }
 
     fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -60,10 +76,18 @@ impl Schema for Record {
                 let row = params![address.to_string(), server_id.as_str(), key.spki()];
                 connection.prepare_cached(sql)?.execute(row)
             }
-            Self::UserPin(UserPin { user_id, key }) => {
-                let sql = "INSERT INTO user_pins (user_id, pubkey) VALUES (?1, ?2)
-                           ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey";
-                connection.prepare_cached(sql)?.execute(params![user_id.as_str(), key.spki()])
+            Self::UserPin(UserPin { user_id, key, since, verified }) => {
+                let sql = "INSERT INTO user_pins (user_id, pubkey, since, verified) VALUES (?1, ?2, ?3, ?4)
+                           ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey,
+                               since = excluded.since, verified = excluded.verified";
+                let time = |time: &Option<Timestamp>| time.map(|Timestamp(ms)| signed(ms));
+                let row = params![user_id.as_str(), key.spki(), time(since), time(verified)];
+                connection.prepare_cached(sql)?.execute(row)
+            }
+            Self::Meta(meta) => {
+                let sql = "INSERT INTO profile VALUES (1, ?1)
+                           ON CONFLICT (only_row) DO UPDATE SET meta = excluded.meta";
+                connection.prepare_cached(sql)?.execute([meta.as_str()])
             }
             Self::Shown(digest) => {
                 let sql = "INSERT INTO shown (digest) VALUES (?1) ON CONFLICT (digest) DO NOTHING";
@@ -77,5 +101,12 @@ impl Schema for Record {
     fn prune(connection: &Connection) -> rusqlite::Result<()> {
         let sql = "DELETE FROM shown WHERE seq <= (SELECT max(seq) FROM shown) - ?1";
         connection.prepare_cached(sql)?.execute([MAX_SHOWN as i64]).map(drop)
+    }
+}
+
+fn time(row: &Row<'_>, column: &'static str) -> Result<Option<Timestamp>, RowError> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => unsigned(row, column).map(|ms| Some(Timestamp(ms))),
+        None => Ok(None),
     }
 }

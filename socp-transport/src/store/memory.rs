@@ -56,6 +56,7 @@ impl Stored for client::Record {
         match self {
             Self::ServerPin(pin) => upsert(&mut snapshot.servers, pin, |kept| &kept.address),
             Self::UserPin(pin) => upsert(&mut snapshot.users, pin, |kept| &kept.user_id),
+            Self::Meta(meta) => snapshot.meta = Some(meta),
             Self::Shown(digest) => {
                 if !snapshot.shown.contains(&digest) {
                     snapshot.shown.push(digest);

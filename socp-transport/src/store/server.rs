@@ -7,7 +7,7 @@ use socp_core::server::{PinRank, Record, ServerRecord, Snapshot, UserRecord};
 use socp_core::wire::PublicKey;
 
 use super::StoreError;
-use super::sqlite::{RowError, Schema, Tables};
+use super::sqlite::{RowError, Schema, Tables, signed, unsigned};
 
 /// Keys are DER SubjectPublicKeyInfo, times are Unix milliseconds. `proven` is not the standard's.
 const TABLES: &str = "
@@ -155,15 +155,4 @@ fn rank(number: i64) -> Result<PinRank, RowError> {
         .into_iter()
         .find(|rank| *rank as i64 == number)
         .ok_or_else(|| format!("no such rank: {number}").into())
-}
-
-/// SQLite's integers end at 2^63 − 1. Times and versions never come near; what does is cut there rather
-/// than let a peer's number stop the server.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(row: &Row<'_>, column: &str) -> Result<u64, RowError> {
-    let number: i64 = row.get(column)?;
-    u64::try_from(number).map_err(|_| format!("{column} is negative").into())
 }

@@ -179,6 +179,17 @@ impl Tables<'_> {
     }
 }
 
+/// SQLite's integers end at 2^63 − 1. Times and versions never come near; what does is cut there rather
+/// than let a peer's number stop the server.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64, RowError> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| format!("{column} is negative").into())
+}
+
 /// Creates the file for its owner alone. One that exists is not opened: closing it would take away the locks
 /// that SQLite holds on it in this process.
 fn create(file: &Path) -> io::Result<()> {

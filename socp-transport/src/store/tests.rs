@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::wire::{HostPort, Id, Meta, PublicKey, SPKI_BYTES};
+use socp_core::wire::{HostPort, Id, Meta, PublicKey, SPKI_BYTES, Timestamp};
 use socp_core::{client, server};
 use tempfile::TempDir;
 
@@ -208,6 +208,27 @@ fn a_failed_batch_leaves_nothing_behind() {
     assert_eq!(reader.query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)), Ok(0));
 }
 
+/// A file of the first version: pins without a time and without a mark.
+#[test]
+fn a_clients_older_file_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.db");
+    drop(SqliteStore::<client::Record>::open(&file).unwrap());
+    let older = Connection::open(&file).unwrap();
+    let undo = "ALTER TABLE user_pins DROP COLUMN since; ALTER TABLE user_pins DROP COLUMN verified;
+                DROP TABLE profile; PRAGMA user_version = 1;";
+    older.execute_batch(undo).unwrap();
+    older.execute("INSERT INTO user_pins VALUES ('bob', ?1)", [key(1).spki()]).unwrap();
+    drop(older);
+    let mut store = SqliteStore::<client::Record>::open(&file).unwrap();
+    let mut pin =
+        client::UserPin { user_id: "bob".parse().unwrap(), key: key(1), since: None, verified: None };
+    assert_eq!(store.load().unwrap().users, *std::slice::from_ref(&pin));
+    pin.verified = Some(Timestamp(7));
+    store.commit(&[client::Record::UserPin(pin.clone())]).unwrap();
+    assert_eq!(store.load().unwrap().users, [pin]);
+}
+
 #[test]
 fn only_the_newest_shown_messages_are_kept() {
     let directory = tempfile::tempdir().unwrap();
@@ -264,13 +285,20 @@ fn server_record() -> impl Strategy<Value = server::Record> {
     ]
 }
 
+fn time() -> impl Strategy<Value = Option<Timestamp>> {
+    proptest::option::of((0..=i64::MAX as u64).prop_map(Timestamp))
+}
+
 fn client_record() -> impl Strategy<Value = client::Record> {
     use client::{Record, ServerPin, UserPin};
     prop_oneof![
         (address(), id(), any::<u8>()).prop_map(|(address, server_id, tag)| {
             Record::ServerPin(ServerPin { address, server_id, key: key(tag) })
         }),
-        (id(), any::<u8>()).prop_map(|(user_id, tag)| Record::UserPin(UserPin { user_id, key: key(tag) })),
+        (id(), any::<u8>(), time(), time()).prop_map(|(user_id, tag, since, verified)| {
+            Record::UserPin(UserPin { user_id, key: key(tag), since, verified })
+        }),
+        ".{0,8}".prop_map(|name| Record::Meta(Meta::named(&name))),
         (0..8u8).prop_map(|digest| Record::Shown([digest; 32])),
     ]
 }

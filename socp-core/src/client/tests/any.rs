@@ -30,6 +30,10 @@ enum Step {
     Written(u8),
     DraftFailed(u8),
     Opened(u8),
+    Whois(u8),
+    Verify(u8, bool),
+    Me(Option<bool>),
+    OwnName(bool),
     SendFile(u8),
     FileRead(u8, u16),
     ChunksWritten(u8),
@@ -66,6 +70,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<u8>().prop_map(Step::Written),
         1 => any::<u8>().prop_map(Step::DraftFailed),
         6 => any::<u8>().prop_map(Step::Opened),
+        1 => (0..9_u8).prop_map(Step::Whois),
+        1 => (0..9_u8, any::<bool>()).prop_map(|(user, verified)| Step::Verify(user, verified)),
+        2 => prop::option::of(any::<bool>()).prop_map(Step::Me),
+        2 => any::<bool>().prop_map(Step::OwnName),
         3 => (0..10_u8).prop_map(Step::SendFile),
         4 => (any::<u8>(), 0..20_000_u16).prop_map(|(which, size)| Step::FileRead(which, size)),
         6 => any::<u8>().prop_map(Step::ChunksWritten),
@@ -241,6 +249,24 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
                 let opened = sealed.open(&scene.own, &Fake);
                 scene.handle(Event::Opened(opened))
             }
+            Step::Whois(user) => {
+                border.commands += 1;
+                scene.command(border.commands, Command::Whois { user: id(*user).into() })
+            }
+            Step::Verify(user, verified) => {
+                border.commands += 1;
+                let (user, verified) = (id(*user).into(), *verified);
+                scene.command(border.commands, Command::Verify { user, verified })
+            }
+            Step::Me(name) => {
+                border.commands += 1;
+                let value = |one: bool| Some(if one { "one" } else { "two" }.into());
+                let change = name.map(|one| MetaChange { field: MetaField::DisplayName, value: value(one) });
+                scene.command(border.commands, Command::Me(change))
+            }
+            Step::OwnName(one) => {
+                scene.receive(&added(entry("user-0", Some(if *one { "one" } else { "two" }))))
+            }
             Step::SendFile(to) => {
                 border.commands += 1;
                 let to = if *to == 9 { "public".into() } else { id(*to).into() };
@@ -397,7 +423,9 @@ proptest! {
             ends.entry(reference).or_default().push(end);
         }
         let is_command = |step: &&Step| {
-            matches!(step, Step::Tell(..) | Step::All | Step::AskList | Step::SendFile(_) | Step::Decide(..))
+            let talk = matches!(step, Step::Tell(..) | Step::All | Step::AskList);
+            let people = matches!(step, Step::Whois(_) | Step::Verify(..) | Step::Me(_));
+            talk || people || matches!(step, Step::SendFile(_) | Step::Decide(..))
         };
         let commands = steps.iter().filter(is_command).count();
         prop_assert_eq!(ends.len(), commands, "each command ends");

@@ -13,7 +13,13 @@ fn the_first_pin_wins_unless_the_id_derives_from_the_key() {
         scene.receive(&added(entry_with_key(derived, None, "real"))),
         [
             pinned(derived, "real"),
-            Action::Notify(Notice::KeyChanged { user_id: user(derived), label: derived.into(), was, now }),
+            Action::Notify(Notice::KeyChanged {
+                user_id: user(derived),
+                label: derived.into(),
+                was,
+                now,
+                was_verified: false
+            }),
         ]
     );
     let conflict = |id: &str, pinned: &str, seen: &str| {
@@ -37,7 +43,8 @@ fn the_first_pin_wins_unless_the_id_derives_from_the_key() {
 
 #[test]
 fn pins_of_earlier_runs_hold() {
-    let users = vec![UserPin { user_id: user("bob"), key: public("bob") }];
+    let (since, verified) = (None, None);
+    let users = vec![UserPin { user_id: user("bob"), key: public("bob"), since, verified }];
     let mut scene = Scene::with(config("alice"), Snapshot { users, ..Snapshot::default() });
     let actions = scene.log_in(vec![entry_with_key("bob", None, "eve")]);
     assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::KeyConflict { .. })));

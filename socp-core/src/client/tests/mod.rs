@@ -7,6 +7,7 @@ mod files;
 mod inbox;
 mod outbox;
 mod parts;
+mod profile;
 mod session;
 
 use std::time::Duration;
@@ -17,4 +18,6 @@ use super::testing::*;
 use super::*;
 use crate::close_code;
 use crate::crypto::{CryptoError, SaltLength};
-use crate::wire::{Directory, FrameRef, FrameType, LoginChallenge, Message, Meta, Nonce, UserKeyConflict};
+use crate::wire::{
+    Directory, FrameRef, FrameType, LoginChallenge, Message, Meta, MetaField, Nonce, UserKeyConflict,
+};
