@@ -20,7 +20,10 @@ fn a_proven_login_is_answered_in_order_and_advertised_with_its_attestation() {
     let mut world = World::started(2);
     world.traffic.clear();
     let alice = world.login(0, "alice", 1);
-    assert_eq!(kinds(&world, alice), ["LOGIN_CHALLENGE", "USER_LOGGED_IN", "DIRECTORY"]);
+    assert_eq!(
+        kinds(&world, alice),
+        ["LOGIN_CHALLENGE", "USER_LOGGED_IN", "DIRECTORY", "PUBLIC_CHANNEL_SNAPSHOT"]
+    );
     let advert = world.traffic.iter().map(|(_, _, text)| support::parse(text.as_str()));
     let advert =
         advert.into_iter().find(|frame| *frame.kind() == FrameType::UserAdvertise).expect("advertised");

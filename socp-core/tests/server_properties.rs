@@ -515,7 +515,11 @@ impl Pair {
                     prop_assert!(self.open.remove(&link).is_some(), "closed twice");
                 }
                 Action::Dial { address } => self.dialling.push(address),
-                Action::Persist(_) | Action::Ping { .. } | Action::Pause { .. } | Action::Report(_) => {}
+                Action::Persist(_)
+                | Action::Ping { .. }
+                | Action::Pause { .. }
+                | Action::WrapChannelKey { .. }
+                | Action::Report(_) => {}
             }
         }
         let greeted: BTreeSet<LinkId> =

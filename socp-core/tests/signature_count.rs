@@ -20,8 +20,8 @@ fn an_advert_to_a_thousand_clients_is_signed_once() {
     let before = world.nodes[1].signer.count();
     world.hello(bob, "bob", true);
     world.lose = None;
-    // LOGIN_CHALLENGE, USER_LOGGED_IN, DIRECTORY, USER_ADVERTISE.
-    assert_eq!(world.nodes[1].signer.count() - before, 4);
+    // LOGIN_CHALLENGE, USER_LOGGED_IN, DIRECTORY, PUBLIC_CHANNEL_SNAPSHOT, USER_ADVERTISE.
+    assert_eq!(world.nodes[1].signer.count() - before, 5);
     let advert = advert_of(&mut world, bob);
     let link = world.nodes[0].machine.linked_servers().next().expect("linked").1;
     let (signatures, verifications) = (world.nodes[0].signer.count(), world.verifier.count());

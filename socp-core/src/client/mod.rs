@@ -406,6 +406,7 @@ fn speaks_for_itself(frame: &Frame, from_server: bool) -> bool {
         frame.payload(),
         Payload::UserAdvertise(_)
             | Payload::UserRemove(_)
+            | Payload::PublicChannelKeyShare(_)
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)

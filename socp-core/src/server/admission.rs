@@ -12,7 +12,8 @@ use crate::crypto::{
 };
 use crate::crypto::{Unverified, Verified, manifest_check};
 use crate::wire::{
-    ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicKey, ServerId, UserAdvertise,
+    ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicChannelKeyShare, PublicKey, ServerId,
+    UserAdvertise,
 };
 use crate::wire::{UserHello, UserId};
 
@@ -193,18 +194,16 @@ impl Server {
                 let repeats = removal.issued_at.is_some() || removal.server_id != link.server;
                 self.gossip_rule(frame, repeats)
             }
-            Payload::Presence(_) | Payload::PublicChannelAdd(_) | Payload::PublicChannelUpdated(_) => {
-                self.gossip_rule(frame, true)
-            }
+            Payload::Presence(_) => self.gossip_rule(frame, true),
+            Payload::PublicChannelAdd(add) => self.channel_rule(frame, add.add.len()),
+            Payload::PublicChannelUpdated(updated) => self.channel_rule(frame, updated.wraps.len()),
+            Payload::PublicChannelKeyShare(share) => self.key_share_rule(link, frame, share),
             Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
             Payload::MsgPublicChannel(_)
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
             | Payload::Ack(_) => self.relayed_rule(link, frame),
-            Payload::PublicChannelKeyShare(_) => {
-                Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet"))
-            }
             Payload::ServerWelcome(_)
             | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
@@ -326,6 +325,49 @@ impl Server {
         }
     }
 
+    /// Gossip about the channel: as long as what we build, and about no more users than one server has.
+    fn channel_rule(&self, frame: &Frame, entries: usize) -> Result<Rule, Refusal> {
+        self.channel_size(frame, entries)?;
+        self.gossip_rule(frame, true)
+    }
+
+    fn channel_size(&self, frame: &Frame, entries: usize) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        match entries <= limits.users_per_origin && frame.text().len() <= limits.frame_out_bytes {
+            true => Ok(()),
+            false => Err(Refusal::of(frame, ErrorCode::UnknownType, "too long for what it says")),
+        }
+    }
+
+    /// A server's key shares are gossip; a user's are believed like its other frames that are not wrapped.
+    fn key_share_rule(
+        &self,
+        link: &ServerLink,
+        frame: &Frame,
+        share: &PublicChannelKeyShare,
+    ) -> Result<Rule, Refusal> {
+        let from = sender(frame)?;
+        let author = UserId::from(from.clone());
+        if self.peers.contains_key(&ServerId::from(from.clone())) {
+            return self.channel_rule(frame, share.shares.len());
+        }
+        self.channel_size(frame, share.shares.len())?;
+        if self.seen.contains(&frame_key(frame)) {
+            return Ok(Rule::Repeat);
+        }
+        let key = self.users.get(&author).and_then(|user| user.key.clone());
+        let Some(key) = key.filter(|_| self.is_located_at(&author, &link.server)) else {
+            return Err(foreign(frame));
+        };
+        let mut checks = sig_if_there(frame, &key, None);
+        checks.extend(share_check(share, &key));
+        let trusted = link.proven || link.address.is_some();
+        match checks.is_empty() && !trusted {
+            true => Err(Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")),
+            false => Ok(Rule::Checks(checks)),
+        }
+    }
+
     fn user_rule(&self, user: &UserId, frame: &Frame) -> Result<Vec<Check>, Refusal> {
         let Some(session) = self.local.get(user) else { return Err(foreign(frame)) };
         if frame.from().is_some_and(|from| from != user.id()) {
@@ -353,8 +395,18 @@ impl Server {
                 checks.extend(author_check(frame, user.id(), session.key.clone()));
                 Ok(checks)
             }
-            Payload::PublicChannelKeyShare(_) => {
-                Err(Refusal::of(frame, ErrorCode::UnknownType, "not supported yet"))
+            Payload::PublicChannelKeyShare(share) => {
+                self.channel_size(frame, share.shares.len())?;
+                if share.creator_pub.key().ok() != Some(&session.key) {
+                    return Err(Refusal::of(
+                        frame,
+                        ErrorCode::BadKey,
+                        "creator_pub is not the key of this session",
+                    ));
+                }
+                let mut checks = sig_if_there(frame, &session.key, None);
+                checks.extend(share_check(share, &session.key));
+                Ok(checks)
             }
             Payload::UserRegister(_) | Payload::UserLogin(_) => {
                 Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
@@ -495,6 +547,13 @@ fn author_check(frame: &Frame, author: &Id, key: PublicKey) -> Option<Check> {
     }
 }
 
+/// The creator's signature over shares and key (§12): the canonical list, then the key as it is written.
+fn share_check(share: &PublicChannelKeyShare, key: &PublicKey) -> Option<Check> {
+    let signature = share.content_sig.as_ref()?.bytes().into();
+    let claimed = Claimed::Text { canonical: share.signed_text(), signature };
+    Some(Check { purpose: Purpose::Content, key: key.clone(), required: true, claimed })
+}
+
 fn own_frame(user: &UserId, frame: &Frame) -> Result<(), Refusal> {
     match frame.payload().named_sender() {
         Some(sender) if sender != user => Err(foreign(frame)),
@@ -520,6 +579,7 @@ pub(super) fn is_carried(kind: &FrameType) -> bool {
             | FrameType::ServerAnnounce
             | FrameType::PublicChannelAdd
             | FrameType::PublicChannelUpdated
+            | FrameType::PublicChannelKeyShare
             | FrameType::ServerDeliver
             | FrameType::MsgPublicChannel
             | FrameType::FileStart

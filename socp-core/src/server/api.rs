@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
-use crate::wire::{HostPort, Meta, PublicKey, ServerId, UserId, WireText};
+use crate::wire::{Binary, HostPort, Meta, PublicKey, ServerId, UserId, WireText, Wrap};
 
 use super::limits::{Limits, Timing};
 
@@ -67,6 +67,12 @@ pub enum Event {
         /// For logs.
         why: Box<str>,
     },
+    /// The public channel's key was wrapped, as an [`Action::WrapChannelKey`] asked. Who could not be served is
+    /// left out.
+    ChannelKeyWrapped {
+        /// The key under each member's key.
+        wraps: Vec<Wrap>,
+    },
     /// A deadline has come.
     Wakeup,
     /// The server is to stop: everybody is told and every link is closed.
@@ -110,6 +116,12 @@ pub enum Action {
         link: LinkId,
         /// On the scale of [`crate::Now::instant`].
         until: Duration,
+    },
+    /// Wrap the public channel's key for members: RSA-OAEP of 256 random bits, made once per run and kept at the
+    /// border (§15). Answered by [`Event::ChannelKeyWrapped`].
+    WrapChannelKey {
+        /// Who, and under which key.
+        members: Vec<(UserId, PublicKey)>,
     },
     /// Something that an operator or embedder may want to know.
     Report(Report),
@@ -188,8 +200,13 @@ pub enum Record {
     ForgetServer(ServerId),
     /// A known user: insert or replace by id (§15, `users`).
     User(UserRecord),
-    /// A user who never proved a key, and whose place a proven one takes: delete by id, if it is there.
+    /// A user who never proved a key, and whose place a proven one takes: delete by id from the users
+    /// and the members of the public channel.
     ForgetUser(UserId),
+    /// The public channel's version (§15, `groups`).
+    ChannelVersion(u64),
+    /// A member of the public channel: insert or replace by id (§15, `group_members`).
+    Member(MemberRecord),
 }
 
 /// What is kept of another server.
@@ -237,8 +254,19 @@ pub struct UserRecord {
     pub version: u64,
 }
 
+/// What is kept of a member of the public channel (§15).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// The member, who is a user.
+    pub member_id: UserId,
+    /// The channel's key under the member's key, if there is a wrap.
+    pub wrapped_key: Option<Binary>,
+    /// When the user became a member, Unix milliseconds.
+    pub added_at: u64,
+}
+
 /// The state that survived.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The last [`Record::OwnId`], if there ever was one; beats the id in the config.
     pub own_id: Option<ServerId>,
@@ -248,6 +276,24 @@ pub struct Snapshot {
     pub servers: Vec<ServerRecord>,
     /// The last record of each user.
     pub users: Vec<UserRecord>,
+    /// The last [`Record::ChannelVersion`], or 1.
+    pub channel_version: u64,
+    /// The last record of each member of the public channel.
+    pub members: Vec<MemberRecord>,
+}
+
+impl Default for Snapshot {
+    /// Of a server that never ran.
+    fn default() -> Self {
+        Self {
+            own_id: None,
+            issued_at: 0,
+            servers: Vec::new(),
+            users: Vec::new(),
+            channel_version: 1,
+            members: Vec::new(),
+        }
+    }
 }
 
 /// A trusted introducer (§8.1).

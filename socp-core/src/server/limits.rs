@@ -18,6 +18,15 @@ pub struct Limits {
     /// Users whose keys are pinned, all origins together. 100,000 pins of 0.7 KiB are 70 MB,
     /// and their `meta` up to `meta_bytes` each besides.
     pub pinned_users: usize,
+    /// Members of the public channel, each an id in memory and a row in the store; half of them are kept for
+    /// logins here.
+    pub channel_members: usize,
+    /// Wraps of the channel's key that are made, and told of, at once: at 0.9 KiB each, half of a frame.
+    pub channel_wraps: usize,
+    /// PUBLIC_CHANNEL_* of one origin at once; it tells of changes once a second.
+    pub channel_burst: u32,
+    /// PUBLIC_CHANNEL_* a second of one origin after that; more is dropped.
+    pub channel_per_second: u32,
     /// Adverts and removals a second, per origin; more pauses the link.
     pub changes_per_second: u32,
     /// Changes of its `meta` that a user may make at once: each is signed twice and told to everybody.
@@ -67,6 +76,10 @@ impl Default for Limits {
             servers: 256,
             users_per_origin: 10_000,
             pinned_users: 100_000,
+            channel_members: 20_000,
+            channel_wraps: 256,
+            channel_burst: 20,
+            channel_per_second: 4,
             changes_per_second: 100,
             meta_changes: 5,
             welcome_clients: 500,
@@ -116,6 +129,8 @@ pub struct Timing {
     pub grace: Duration,
     /// PRESENCE to all natives (decisions §5).
     pub presence: Duration,
+    /// Changes of the public channel are told at most once in this time (decisions §6).
+    pub channel: Duration,
     /// How long gossip in flight may explain a difference (decisions §5).
     pub presence_settle: Duration,
     /// Without PRESENCE for this long an origin is down (decisions §5).
@@ -150,6 +165,7 @@ impl Default for Timing {
             meta_change: secs(10),
             grace: secs(60),
             presence: secs(60),
+            channel: secs(1),
             presence_settle: secs(2),
             presence_lost: secs(180),
             relist: secs(30),

@@ -183,14 +183,18 @@ impl Server {
             let answer = UserLoggedIn {
                 user_id: user.clone(),
                 server_id: Some(self.id.clone()),
-                pubkey: Some(key.into()),
+                pubkey: Some(key.clone().into()),
                 privkey_store: None,
             };
             self.send(link_id, Recipient::from(&user), &Payload::UserLoggedIn(answer));
             self.timers
                 .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
         }
+        self.join_channel(&user, &key);
         self.send_directory(link_id, &user, !proven);
+        if proven {
+            self.send_channel_snapshot(link_id, &user);
+        }
         if !self.relocate(&user) && outcome == PinOutcome::Replaced {
             self.tell_added(&user);
         }

@@ -11,6 +11,7 @@
 mod admission;
 mod api;
 mod budget;
+mod channel;
 mod deliver;
 mod dialling;
 mod directory;
@@ -35,8 +36,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use api::{
-    Action, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin, Outgoing, PinRank, Record,
-    Report, ServerRecord, Snapshot, UserRecord,
+    Action, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin, MemberRecord, Outgoing,
+    PinRank, Record, Report, ServerRecord, Snapshot, UserRecord,
 };
 pub use limits::{Limits, Timing};
 
@@ -48,6 +49,7 @@ use crate::wire::{
 use crate::{Deadline, Now, close_code};
 use admission::Rule;
 use budget::Budget;
+use channel::Channel;
 use dialling::Dial;
 use link::{Link, LinkState};
 use peer::Peer;
@@ -74,6 +76,8 @@ pub struct Server {
     users: BTreeMap<UserId, User>,
     /// Sessions here (§5 `local_users`).
     local: BTreeMap<UserId, Session>,
+    /// The public channel (§15 `groups`, `group_members`).
+    channel: Channel,
     seen: Seen,
     delivered: Seen,
     /// Deliveries sent to other servers, so that their ERROR finds the author.
@@ -164,6 +168,8 @@ pub struct Counts {
     pub known_servers: usize,
     /// Servers with a link that is up.
     pub linked_servers: usize,
+    /// Members of the public channel.
+    pub channel_members: usize,
     /// Entries of both duplicate caches.
     pub seen_entries: usize,
 }
@@ -184,6 +190,7 @@ impl Server {
             next_learnt_dial: now.instant,
             users: BTreeMap::new(),
             local: BTreeMap::new(),
+            channel: Channel::new(snapshot.channel_version),
             seen: Seen::new(config.limits.seen_entries, timing.seen),
             delivered: Seen::new(config.limits.seen_entries, timing.seen),
             in_transit: VecDeque::new(),
@@ -224,6 +231,7 @@ impl Server {
             pinned_users: self.users.len(),
             known_servers: self.peers.len(),
             linked_servers: self.peers.values().filter(|peer| !peer.links.is_empty()).count(),
+            channel_members: self.channel.members().count(),
             seen_entries: self.seen.len() + self.delivered.len(),
         }
     }
@@ -282,6 +290,7 @@ impl Server {
             Event::LinkAlive { link } => self.touch(link),
             Event::LinkClosed { link, why: _ } => self.drop_link(link),
             Event::DialFailed { address, why } => self.on_dial_failed(&address, &why),
+            Event::ChannelKeyWrapped { wraps } => self.on_channel_key_wrapped(wraps),
             Event::Wakeup => {}
             Event::Shutdown => self.on_shutdown(),
         }
@@ -292,6 +301,7 @@ impl Server {
         match timer {
             Timer::Heartbeat => self.on_heartbeat_due(),
             Timer::Presence => self.on_presence_due(),
+            Timer::Channel => self.on_channel_due(),
             Timer::Silence(link) => self.on_silence(link),
             Timer::Greeting(link) | Timer::Challenge(link) => self.on_greeting_timeout(link),
             Timer::Welcome(link) => self.on_welcome_overdue(link),
@@ -396,9 +406,12 @@ impl Server {
             Payload::FileStart(_) | Payload::FileChunk(_) | Payload::FileEnd(_) | Payload::Ack(_) => {
                 self.on_relayed_file(link, &frame);
             }
+            Payload::PublicChannelAdd(add) => self.on_channel_add(link, &frame, add),
+            Payload::PublicChannelUpdated(updated) => self.on_channel_updated(link, &frame, updated),
+            Payload::PublicChannelKeyShare(share) => self.on_key_share(link, &frame, share),
             Payload::Error(error) => self.on_server_error(server, error),
             Payload::CtrlClose(_) => self.on_server_close(link),
-            // Channel tables act with a later version; the rules let nothing else through.
+            // The rules let nothing else through.
             _ => {}
         }
     }
@@ -410,6 +423,7 @@ impl Server {
             Payload::FileStart(_) | Payload::FileChunk(_) | Payload::FileEnd(_) | Payload::Ack(_) => {
                 self.on_file_frame(link, user, &frame);
             }
+            Payload::PublicChannelKeyShare(share) => self.on_own_key_share(link, &frame, share),
             Payload::ListRequest(_) => self.on_list_request(link, user),
             Payload::PubkeyRequest(request) => self.on_pubkey_request(link, user, &frame, &request.user_id),
             Payload::LoginProof(proof) => self.on_renewal_proof(link, user, &frame, proof),

@@ -27,6 +27,10 @@ pub(super) struct Peer {
     pub(super) table: PresenceTable,
     /// Its adverts and removals: each that changes something costs us a signature and a broadcast.
     pub(super) changes: Budget,
+    /// Its PUBLIC_CHANNEL_*.
+    pub(super) channel: Budget,
+    /// The newest version of the public channel that it told of.
+    pub(super) channel_version: u64,
 }
 
 impl Peer {

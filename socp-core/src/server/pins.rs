@@ -38,6 +38,11 @@ impl Server {
             let UserRecord { user_id, key, proven, meta, version } = record;
             self.users.insert(user_id, User { key: Some(key), proven, meta, version, ..User::default() });
         }
+        for member in snapshot.members.into_iter().take(self.config.limits.channel_members) {
+            if self.users.contains_key(&member.member_id) {
+                self.channel.restore(member);
+            }
+        }
     }
 
     /// The rank of a pin whose owner spoke: the operator's word for a key holds under whatever id it comes,
@@ -157,6 +162,7 @@ impl Server {
             .find(|(_, user)| !user.proven && user.location.is_none() && user.claimed_by.is_empty());
         let Some(stranger) = stranger.map(|(user, _)| user.clone()) else { return false };
         self.users.remove(&stranger);
+        self.channel.forget(&stranger);
         self.out.push(super::Action::Persist(Record::ForgetUser(stranger)));
         true
     }
@@ -258,5 +264,7 @@ fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer
         via: None,
         table: PresenceTable::default(),
         changes: Budget::new(limits.changes_per_second, f64::from(limits.changes_per_second), now),
+        channel: Budget::new(limits.channel_burst, f64::from(limits.channel_per_second), now),
+        channel_version: 0,
     }
 }

@@ -258,6 +258,7 @@ impl Server {
         }
         self.heard_of(origin, link_id);
         let moved = self.relocate(user);
+        self.join_channel_from(origin, user);
         if !moved && outcome == Some(PinOutcome::Replaced) {
             // The old key's claims are void, and clients must learn the new one.
             self.tell_added(user);

@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Heartbeat,
     /// Our PRESENCE is due.
     Presence,
+    /// Changes of the public channel are to be told.
+    Channel,
     /// A link may be dead.
     Silence(LinkId),
     /// A peer has not said who it is.
@@ -41,6 +43,7 @@ impl Timer {
         match self {
             Self::Heartbeat => "heartbeat",
             Self::Presence => "presence",
+            Self::Channel => "channel",
             Self::Silence(_) => "silence",
             Self::Greeting(_) => "greeting",
             Self::Welcome(_) => "welcome",

@@ -134,6 +134,14 @@ impl Checks {
                 let fell = same_key && was.proven && !now.proven || now.version <= was.version;
                 ((!same_key && !allowed) || fell).then(|| format!("{was:?} → {now:?}"))
             }),
+            Record::ChannelVersion(now) => store
+                .channel_version
+                .filter(|was| now <= was)
+                .map(|was| format!("the channel's version: {was} → {now}")),
+            Record::Member(now) => {
+                let stranger = !store.users.contains_key(&now.member_id);
+                stranger.then(|| format!("a member who is no user: {now:?}"))
+            }
             Record::ForgetUser(id) => {
                 store.users.get(id).filter(|was| was.proven).map(|was| format!("forgotten: {was:?}"))
             }
@@ -335,6 +343,7 @@ impl World {
             && counts.known_servers <= limits.servers
             && counts.pinned_users <= limits.pinned_users
             && counts.seen_entries <= 2 * limits.seen_entries
+            && counts.channel_members <= limits.channel_members
             && counts.online_users <= counts.pinned_users
             && node.store.users.len() == counts.pinned_users
             && node.store.servers.len() == counts.known_servers;

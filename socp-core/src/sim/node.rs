@@ -10,12 +10,12 @@ use super::setup::Mesh;
 use super::trace::Happening;
 use super::world::{World, micros};
 use crate::Now;
-use crate::crypto::Admission;
+use crate::crypto::{Admission, RSA_BYTES};
 use crate::server::{
-    Action, Config, DialPolicy, Event, Introducer, LinkId, Outgoing, Record, Server, ServerRecord, Snapshot,
-    UserRecord,
+    Action, Config, DialPolicy, Event, Introducer, LinkId, MemberRecord, Outgoing, Record, Server,
+    ServerRecord, Snapshot, UserRecord,
 };
-use crate::wire::{Frame, HostPort, Id, ServerId, UserId, WireText};
+use crate::wire::{Binary, Frame, HostPort, Id, PublicKey, ServerId, UserId, WireText, Wrap};
 
 /// What wall clocks show when a world begins: some day in 2027, in milliseconds.
 pub(super) const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -269,6 +269,10 @@ impl World {
                 let until = self.servers[server].clock.world_time(*until);
                 self.pause(*link, until);
             }
+            Action::WrapChannelKey { members } => {
+                let wraps = members.iter().map(|(user, key)| wrap(user, key)).collect();
+                self.server_handles(server, Event::ChannelKeyWrapped { wraps });
+            }
             Action::Report(report) => self.record(Happening::Report(Site::Server(server), report.clone())),
         }
     }
@@ -281,6 +285,8 @@ pub(super) struct Store {
     pub(super) issued_at: u64,
     pub(super) servers: BTreeMap<ServerId, ServerRecord>,
     pub(super) users: BTreeMap<UserId, UserRecord>,
+    pub(super) channel_version: Option<u64>,
+    pub(super) members: BTreeMap<UserId, MemberRecord>,
 }
 
 impl Store {
@@ -299,6 +305,11 @@ impl Store {
             }
             Record::ForgetUser(id) => {
                 self.users.remove(&id);
+                self.members.remove(&id);
+            }
+            Record::ChannelVersion(version) => self.channel_version = Some(version),
+            Record::Member(record) => {
+                self.members.insert(record.member_id.clone(), record);
             }
         }
     }
@@ -309,8 +320,15 @@ impl Store {
             issued_at: self.issued_at,
             servers: self.servers.values().cloned().collect(),
             users: self.users.values().cloned().collect(),
+            channel_version: self.channel_version.unwrap_or(1),
+            members: self.members.values().cloned().collect(),
         }
     }
+}
+
+/// As long as a wrap of a real key: what it holds nobody looks at.
+fn wrap(user: &UserId, key: &PublicKey) -> Wrap {
+    Wrap { member_id: user.clone(), wrapped_key: Binary::new(key.spki()[..RSA_BYTES].to_vec()) }
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

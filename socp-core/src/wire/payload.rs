@@ -4,6 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::base64::{self, Binary};
+use super::canonical::canonicalise;
 use super::ids::{HostPort, ServerId, UserId};
 use super::keys::{KeyError, KeyField, PublicKey};
 use super::value::{ErrorCode, Meta, Nonce, Timestamp, port};
@@ -504,6 +505,17 @@ pub struct PublicChannelKeyShare {
     pub content_sig: Option<Binary>,
 }
 
+impl PublicChannelKeyShare {
+    /// What `content_sig` covers (§12): the shares, canonical, then the creator's key as we write it.
+    pub fn signed_text(&self) -> String {
+        let shares = serde_json::to_string(&self.shares).expect("shares are plain data");
+        let mut text = canonicalise(&shares, usize::MAX).expect("a JSON writer writes JSON");
+        let key = serde_json::to_value(&self.creator_pub).expect("a key is plain data");
+        text.push_str(key.as_str().unwrap_or_default());
+        text
+    }
+}
+
 /// PUBLIC_CHANNEL_SNAPSHOT ✚.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicChannelSnapshot {
@@ -512,6 +524,12 @@ pub struct PublicChannelSnapshot {
     /// Its members.
     #[serde(default, deserialize_with = "list")]
     pub members: Vec<UserId>,
+    /// This page, from 1; absent means the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// How many pages there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<u32>,
 }
 
 /// FILE_START (§9), and FILE_START_DELIVER of the seed.

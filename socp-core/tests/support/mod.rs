@@ -416,6 +416,10 @@ impl World {
                     }
                 }
                 Action::Pause { .. } => {}
+                Action::WrapChannelKey { members } => {
+                    let wraps = members.iter().map(|(user, key)| wrap(user, key)).collect();
+                    self.handle(node, Event::ChannelKeyWrapped { wraps });
+                }
                 Action::Report(report) => self.nodes[node].reports.push(report),
             }
         }
@@ -615,6 +619,11 @@ pub fn message(from: &UserId, to: &UserId, text: &str, ts: Timestamp, signer: &F
     }
 }
 
+/// What stands for the channel's key under a member's.
+pub fn wrap(user: &UserId, key: &PublicKey) -> Wrap {
+    Wrap { member_id: user.clone(), wrapped_key: Binary::new(fake_signature(key, b"the channel's key")) }
+}
+
 /// What a store does with a record.
 pub fn persist(snapshot: &mut Snapshot, record: Record) {
     match record {
@@ -624,7 +633,15 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
             snapshot.servers.retain(|other| other.server_id != record.server_id);
             snapshot.servers.push(record);
         }
-        Record::ForgetUser(id) => snapshot.users.retain(|other| other.user_id != id),
+        Record::ForgetUser(id) => {
+            snapshot.users.retain(|other| other.user_id != id);
+            snapshot.members.retain(|other| other.member_id != id);
+        }
+        Record::ChannelVersion(version) => snapshot.channel_version = version,
+        Record::Member(record) => {
+            snapshot.members.retain(|other| other.member_id != record.member_id);
+            snapshot.members.push(record);
+        }
         Record::ForgetServer(id) => snapshot.servers.retain(|other| other.server_id != id),
         Record::User(record) => {
             snapshot.users.retain(|other| other.user_id != record.user_id);

@@ -215,6 +215,10 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         servers,
         users_per_origin,
         pinned_users,
+        channel_members,
+        channel_wraps,
+        channel_burst,
+        channel_per_second,
         changes_per_second,
         welcome_clients,
         learnt_addresses_per_teller,
@@ -252,6 +256,26 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
             "pinned_users",
             Count(pinned_users),
             "Users whose keys are remembered, wherever they are; about 0.7 KiB each, and their `meta`.",
+        ),
+        Field::new(
+            "channel_members",
+            Count(channel_members),
+            "Members of the public channel, who stay members; half of them are kept for logins here.",
+        ),
+        Field::new(
+            "channel_wraps",
+            Count(channel_wraps),
+            "Members whose copy of the channel's key is made and told of at once.",
+        ),
+        Field::new(
+            "channel_burst",
+            Rate(channel_burst),
+            "News of the channel that a server may tell at once.",
+        ),
+        Field::new(
+            "channel_per_second",
+            Rate(channel_per_second),
+            "News of the channel that it may tell after that; more is dropped.",
         ),
         Field::new(
             "changes_per_second",
@@ -326,6 +350,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         attestation_renewal,
         grace,
         presence,
+        channel,
         presence_settle,
         presence_lost,
         relist,
@@ -355,6 +380,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
             Interval(presence),
             "Between the digests by which servers compare their users.",
         ),
+        Field::new("channel", Interval(channel), "Between news of the public channel's members."),
         Field::new(
             "presence_settle",
             Interval(presence_settle),

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::FutureExt;
 use socp_core::close_code;
 use socp_core::server::{Action, Event, LinkId, Outgoing, Record, Report};
+use socp_core::wire::{PublicKey, UserId};
 use tracing::debug;
 
 use super::hub::Hub;
+use crate::pool::Lane;
 use crate::ws::{Entry, Failed, Gate, Item};
 
 const SLOW: &str = "slow consumer";
@@ -37,6 +39,7 @@ impl Hub {
                         handle.pause(until);
                     }
                 }
+                Action::WrapChannelKey { members } => self.wrap_channel_key(members),
                 Action::Report(report) => self.report(report),
             }
         }
@@ -50,6 +53,7 @@ impl Hub {
             | Action::Ping { .. }
             | Action::Close { .. }
             | Action::Pause { .. }
+            | Action::WrapChannelKey { .. }
             | Action::Report(_) => None,
         };
         let records: Vec<Record> = actions.iter().filter_map(record).collect();
@@ -105,6 +109,17 @@ impl Hub {
         if handle.outbox.push(self.batch, Item::Close { code, reason }.into()).is_err() {
             handle.stop.now(code, reason);
         }
+    }
+
+    /// Wraps the channel's key on the pool, behind everything that people wait for.
+    fn wrap_channel_key(&self, members: Vec<(UserId, PublicKey)>) {
+        let (context, pool, channel) = (self.context.clone(), self.pool.clone(), self.channel.clone());
+        self.context.tasks.spawn(async move {
+            let wraps = pool.run(Lane::Bulk, move || channel.wrap(&members)).await;
+            // Without a pool there is no server any more.
+            let wraps = wraps.unwrap_or_default();
+            context.tell(Event::ChannelKeyWrapped { wraps }).await;
+        });
     }
 
     fn report(&mut self, report: Report) {

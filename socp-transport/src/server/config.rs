@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use socp_core::crypto::{Signer, Verifier, aws_lc};
+use socp_core::crypto::{Sealer, Signer, Verifier, aws_lc};
 use socp_core::server::{DialPolicy, Introducer, JoinPolicy, Limits, Record, Timing};
 use socp_core::wire::{HostPort, ServerId};
 
@@ -100,6 +100,8 @@ pub struct ServerConfig {
     pub signer: Arc<dyn Signer>,
     /// Checks signatures; AWS-LC unless replaced.
     pub verifier: Arc<dyn Verifier>,
+    /// Wraps the public channel's key for its members; AWS-LC unless replaced.
+    pub sealer: Arc<dyn Sealer>,
     /// Where the state is kept; in memory unless replaced.
     pub store: Box<dyn Store<Record>>,
     /// Threads for private-key work, shared with others if given.
@@ -155,6 +157,7 @@ impl ServerConfig {
             allow_plain: false,
             signer,
             verifier: Arc::new(aws_lc::Provider::new()),
+            sealer: Arc::new(aws_lc::Provider::new()),
             store: Box::new(MemoryStore::default()),
             pool: None,
             server_id: None,

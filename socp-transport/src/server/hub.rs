@@ -1,6 +1,7 @@
 //! The hub: one task that owns the machine, feeds it and does what it says. It never waits for a peer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,9 +13,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace};
 
+use super::channel_key::ChannelKey;
 use super::link::{Context, LinkHandle};
 use super::reports::Reporter;
 use crate::driver::{Failure, Signing};
+use crate::pool::Pool;
 use crate::store::{Slot, StoreWriter};
 
 /// Messages of link tasks that wait for the hub. Each link has at most two, so this is about
@@ -54,6 +57,8 @@ pub(super) struct Hub {
     pub(super) signing: Signing,
     /// Room in the store's queue for what the next event makes durable: nothing is handled without.
     pub(super) slot: Option<Slot<Record>>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) channel: Arc<ChannelKey>,
     pub(super) reporter: Reporter,
     pub(super) context: Context,
     pub(super) id: watch::Sender<ServerId>,

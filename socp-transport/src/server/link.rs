@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// Tells the hub. Once it is gone nobody needs to know.
-    async fn tell(&self, event: Event) {
+    pub(super) async fn tell(&self, event: Event) {
         // Boxed, as events are large and a link's task would keep room for several.
         let _ = Box::pin(self.inbox.send(Input::Event(event))).await;
     }

@@ -7,6 +7,7 @@
 //! ```
 
 mod actions;
+mod channel_key;
 mod config;
 mod hub;
 mod link;
@@ -39,6 +40,7 @@ use crate::pool::Pool;
 use crate::scheme::PlainRefused;
 use crate::store::{StoreError, StoreWriter};
 use crate::ws::Dialler;
+use channel_key::ChannelKey;
 use hub::{Hub, INBOX, Input, Question};
 use link::Context;
 use listen::Listener;
@@ -109,6 +111,7 @@ impl Server {
             allow_plain,
             signer,
             verifier,
+            sealer,
             store,
             pool,
             server_id,
@@ -153,6 +156,7 @@ impl Server {
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| system("randomness")(error.into()))?;
+        let channel = ChannelKey::new(sealer).map_err(system("randomness"))?;
 
         links.frame_in_bytes = limits.frame_in_bytes;
         let config = machine::Config {
@@ -200,8 +204,10 @@ impl Server {
         let hub = Hub {
             machine,
             links: BTreeMap::new(),
-            signing: Signing::new(signer, pool, signing, counters.signatures.clone(), tasks),
+            signing: Signing::new(signer, pool.clone(), signing, counters.signatures.clone(), tasks),
             slot: None,
+            pool,
+            channel: Arc::new(channel),
             reporter,
             context: context.clone(),
             id,

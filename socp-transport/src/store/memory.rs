@@ -42,9 +42,21 @@ impl Stored for server::Record {
             Self::OwnId(id) => snapshot.own_id = Some(id),
             Self::IssuedAt(issued_at) => snapshot.issued_at = snapshot.issued_at.max(issued_at),
             Self::Server(record) => upsert(&mut snapshot.servers, record, |kept| &kept.server_id),
-            Self::ForgetUser(id) => snapshot.users.retain(|kept| kept.user_id != id),
+            Self::ForgetUser(id) => {
+                snapshot.users.retain(|kept| kept.user_id != id);
+                snapshot.members.retain(|kept| kept.member_id != id);
+            }
             Self::ForgetServer(id) => snapshot.servers.retain(|kept| kept.server_id != id),
             Self::User(record) => upsert(&mut snapshot.users, record, |kept| &kept.user_id),
+            Self::ChannelVersion(version) => {
+                snapshot.channel_version = snapshot.channel_version.max(version);
+            }
+            Self::Member(record) => {
+                // Members are users: of nobody else there is anything to keep.
+                if snapshot.users.iter().any(|kept| kept.user_id == record.member_id) {
+                    upsert(&mut snapshot.members, record, |kept| &kept.member_id);
+                }
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, Row, params};
 use rusqlite_migration::M;
-use socp_core::server::{PinRank, Record, ServerRecord, Snapshot, UserRecord};
-use socp_core::wire::PublicKey;
+use socp_core::server::{MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord};
+use socp_core::wire::{Binary, PublicKey};
 
 use super::StoreError;
 use super::sqlite::{RowError, Schema, Tables, signed, unsigned};
@@ -65,7 +65,14 @@ impl Schema for Record {
         let (own_id, issued_at) = state.into_iter().next().unwrap_or_default();
         let servers = tables.read("servers", "SELECT * FROM servers ORDER BY server_id", server)?;
         let users = tables.read("users", "SELECT * FROM users ORDER BY user_id", user)?;
-        Ok(Snapshot { own_id, issued_at, servers, users })
+        let version =
+            tables.read("groups", "SELECT version FROM groups WHERE group_id = 'public'", |row| {
+                unsigned(row, "version")
+            })?;
+        let channel_version = version.into_iter().next().unwrap_or(1);
+        let sql = "SELECT * FROM group_members WHERE group_id = 'public' ORDER BY member_id";
+        let members = tables.read("group_members", sql, member)?;
+        Ok(Snapshot { own_id, issued_at, servers, users, channel_version, members })
     }
 
     fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -86,8 +93,16 @@ impl Schema for Record {
             }
             Self::User(record) => put_user(record, connection),
             Self::ForgetUser(id) => {
+                // The members' table refers to this one.
+                let sql = "DELETE FROM group_members WHERE member_id = ?1";
+                connection.prepare_cached(sql)?.execute([id.as_str()])?;
                 connection.prepare_cached("DELETE FROM users WHERE user_id = ?1")?.execute([id.as_str()])
             }
+            Self::ChannelVersion(version) => {
+                let sql = "UPDATE groups SET version = max(version, ?1) WHERE group_id = 'public'";
+                connection.prepare_cached(sql)?.execute([signed(*version)])
+            }
+            Self::Member(record) => put_member(record, connection),
         }
         .map(drop)
     }
@@ -126,6 +141,27 @@ fn put_user(record: &UserRecord, connection: &Connection) -> rusqlite::Result<us
         signed(*version),
         proven
     ])
+}
+
+/// Members are users: of nobody else there is anything to keep. Without a wrap, `wrapped_key` is empty (§15 has no other way to say so).
+fn put_member(record: &MemberRecord, connection: &Connection) -> rusqlite::Result<usize> {
+    let MemberRecord { member_id, wrapped_key, added_at } = record;
+    let sql = "INSERT INTO group_members (group_id, member_id, role, wrapped_key, added_at)
+               SELECT 'public', user_id, 'member', ?2, ?3 FROM users WHERE user_id = ?1
+               ON CONFLICT (group_id, member_id) DO UPDATE SET wrapped_key = excluded.wrapped_key,
+                   added_at = excluded.added_at";
+    let wrapped = wrapped_key.as_ref().map(Binary::text).unwrap_or_default();
+    connection.prepare_cached(sql)?.execute(params![member_id.as_str(), wrapped, signed(*added_at)])
+}
+
+fn member(row: &Row<'_>) -> Result<MemberRecord, RowError> {
+    let wrapped = row.get_ref("wrapped_key")?.as_str()?;
+    let wrapped_key = (!wrapped.is_empty()).then(|| Binary::parse(wrapped)).transpose()?;
+    Ok(MemberRecord {
+        member_id: row.get_ref("member_id")?.as_str()?.parse()?,
+        wrapped_key,
+        added_at: unsigned(row, "added_at")?,
+    })
 }
 
 fn server(row: &Row<'_>) -> Result<ServerRecord, RowError> {

@@ -261,7 +261,7 @@ fn id<T: From<Id> + Debug>() -> impl Strategy<Value = T> {
 }
 
 fn server_record() -> impl Strategy<Value = server::Record> {
-    use server::{PinRank, Record, ServerRecord, UserRecord};
+    use server::{MemberRecord, PinRank, Record, ServerRecord, UserRecord};
     let rank = prop_oneof![
         Just(PinRank::Claimed),
         Just(PinRank::Introduced),
@@ -277,6 +277,13 @@ fn server_record() -> impl Strategy<Value = server::Record> {
             }),
         id().prop_map(Record::ForgetServer),
         id().prop_map(Record::ForgetUser),
+        (2..=i64::MAX as u64).prop_map(Record::ChannelVersion),
+        (id(), proptest::option::of(proptest::collection::vec(any::<u8>(), 1..4)), 0..1_000u64).prop_map(
+            |(member_id, wrap, added_at)| {
+                let wrapped_key = wrap.map(socp_core::wire::Binary::new);
+                Record::Member(MemberRecord { member_id, wrapped_key, added_at })
+            }
+        ),
         (id(), any::<u8>(), any::<bool>(), ".{0,8}", 0..=i64::MAX as u64).prop_map(
             |(user_id, tag, proven, name, version)| {
                 Record::User(UserRecord { user_id, key: key(tag), proven, meta: Meta::named(&name), version })
