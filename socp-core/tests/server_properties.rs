@@ -519,6 +519,7 @@ impl Pair {
                 | Action::Ping { .. }
                 | Action::Pause { .. }
                 | Action::WrapChannelKey { .. }
+                | Action::CheckPassword(_)
                 | Action::Report(_) => {}
             }
         }

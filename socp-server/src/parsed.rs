@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
-use socp_core::server::DialPolicy;
+use socp_core::server::{DialPolicy, PasswordLogins};
 use socp_core::wire::{HostPort, PublicKey};
 use socp_transport::ServerUrl;
 
@@ -130,6 +130,30 @@ impl Display for Dial {
             DialPolicy::Reachable => "reachable",
             DialPolicy::All => "all",
             DialPolicy::None => "none",
+        })
+    }
+}
+
+/// Where passwords are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passwords(pub(crate) PasswordLogins);
+
+impl FromStr for Passwords {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [PasswordLogins::Private, PasswordLogins::Anywhere, PasswordLogins::Never].map(Self);
+        let passwords = known.into_iter().find(|passwords| passwords.to_string() == text);
+        passwords.ok_or("expected \"private\", \"anywhere\" or \"never\"")
+    }
+}
+
+impl Display for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            PasswordLogins::Private => "private",
+            PasswordLogins::Anywhere => "anywhere",
+            PasswordLogins::Never => "never",
         })
     }
 }

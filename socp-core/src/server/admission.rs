@@ -54,16 +54,16 @@ impl Server {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, "from is not a UUID v4"));
         }
         match &link.state {
-            LinkState::Greeting => self.greeting_rule(frame).map(Rule::Checks),
+            LinkState::Greeting => self.greeting_rule(link, frame).map(Rule::Checks),
             LinkState::Login(login) => login_rule(login, frame).map(Rule::Checks),
             LinkState::Joining(joining) => joining_rule(joining, frame).map(Rule::Checks),
             LinkState::Server(server) => self.server_rule(link.id, server, frame),
-            LinkState::User(user) => self.user_rule(user, frame).map(Rule::Checks),
+            LinkState::User(user) => self.user_rule(link, user, frame).map(Rule::Checks),
         }
     }
 
     /// The first frame on an accepted link says what the peer is.
-    fn greeting_rule(&self, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+    fn greeting_rule(&self, link: &Link, frame: &Frame) -> Result<Vec<Check>, Refusal> {
         let refused = |error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY);
         match frame.payload() {
             Payload::ServerHelloJoin(hello) | Payload::ServerHelloLink(hello) => {
@@ -73,8 +73,13 @@ impl Server {
             }
             Payload::UserHello(hello) => self.user_hello_rule(frame, hello),
             Payload::CtrlClose(_) => Ok(Vec::new()),
-            Payload::UserRegister(_) | Payload::UserLogin(_) => {
-                Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
+            Payload::UserRegister(registration) => {
+                let key = registration.pubkey.key().map_err(|error| Refusal::bad_key(frame, error))?;
+                self.password_rule(link, frame, &registration.user_id, Some(key))
+            }
+            Payload::UserLogin(login) => {
+                let key = self.users.get(&login.user_id).and_then(|user| user.key.as_ref());
+                self.password_rule(link, frame, &login.user_id, key)
             }
             Payload::ServerWelcome(_)
             | Payload::ServerAnnounce(_)
@@ -368,7 +373,7 @@ impl Server {
         }
     }
 
-    fn user_rule(&self, user: &UserId, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+    fn user_rule(&self, link: &Link, user: &UserId, frame: &Frame) -> Result<Vec<Check>, Refusal> {
         let Some(session) = self.local.get(user) else { return Err(foreign(frame)) };
         if frame.from().is_some_and(|from| from != user.id()) {
             return Err(foreign(frame));
@@ -408,9 +413,10 @@ impl Server {
                 checks.extend(share_check(share, &session.key));
                 Ok(checks)
             }
-            Payload::UserRegister(_) | Payload::UserLogin(_) => {
-                Err(Refusal::of(frame, ErrorCode::UnknownType, "this server takes no password logins"))
+            Payload::UserLogin(login) if login.user_id == *user => {
+                self.password_rule(link, frame, user, Some(&session.key))
             }
+            Payload::UserRegister(_) | Payload::UserLogin(_) => Err(foreign(frame)),
             Payload::ServerHelloJoin(_)
             | Payload::ServerWelcome(_)
             | Payload::ServerAnnounce(_)
@@ -498,7 +504,7 @@ fn sig(frame: &Frame, key: &PublicKey, hint: Option<SignatureForm>) -> Result<Ve
 }
 
 /// `sig` may be absent; present but wrong is refused, always.
-fn sig_if_there(frame: &Frame, key: &PublicKey, hint: Option<SignatureForm>) -> Vec<Check> {
+pub(super) fn sig_if_there(frame: &Frame, key: &PublicKey, hint: Option<SignatureForm>) -> Vec<Check> {
     let check = frame.sig().map(|_| Check {
         purpose: Purpose::Transport,
         key: key.clone(),
@@ -565,7 +571,7 @@ fn sender(frame: &Frame) -> Result<&Id, Refusal> {
     frame.from().ok_or_else(|| Refusal::of(frame, ErrorCode::UnknownType, "envelope: `from` is missing"))
 }
 
-fn foreign(frame: &Frame) -> Refusal {
+pub(super) fn foreign(frame: &Frame) -> Refusal {
     Refusal::of(frame, ErrorCode::InvalidSig, "from is not the peer of this link")
 }
 

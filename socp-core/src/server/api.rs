@@ -1,10 +1,12 @@
 //! What goes into the server machine and what comes out.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
 use crate::wire::{Binary, HostPort, Meta, PublicKey, ServerId, UserId, WireText, Wrap};
 
+use super::accounts::PasswordCheck;
 use super::limits::{Limits, Timing};
 
 /// A link: one WebSocket connection, named by the driver, never reused.
@@ -14,10 +16,33 @@ pub struct LinkId(pub u64);
 /// How a link came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkOrigin {
-    /// Somebody dialled us.
+    /// Somebody dialled us; no more is known. No password is taken on such a link.
     Accepted,
+    /// Somebody dialled us, from where the driver knows.
+    AcceptedFrom(Caller),
     /// We dialled, on an [`Action::Dial`].
     Dialled(HostPort),
+}
+
+/// Who dialled us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose wrong passwords are counted together: an address, or the network that stands for its holder.
+    pub address: IpAddr,
+    /// Whether nobody on the way can read along: loopback or TLS.
+    pub private: bool,
+}
+
+/// Where passwords are taken (decisions §4): they cross the link as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PasswordLogins {
+    /// On links that nobody can read along: loopback and TLS.
+    #[default]
+    Private,
+    /// On every link.
+    Anywhere,
+    /// Nowhere.
+    Never,
 }
 
 /// What the driver tells the machine.
@@ -73,6 +98,13 @@ pub enum Event {
         /// The key under each member's key.
         wraps: Vec<Wrap>,
     },
+    /// A password was checked, as an [`Action::CheckPassword`] asked.
+    PasswordChecked {
+        /// The link of the check.
+        link: LinkId,
+        /// Whether the hash is the one that was given.
+        right: bool,
+    },
     /// A deadline has come.
     Wakeup,
     /// The server is to stop: everybody is told and every link is closed.
@@ -123,6 +155,8 @@ pub enum Action {
         /// Who, and under which key.
         members: Vec<(UserId, PublicKey)>,
     },
+    /// Derive and compare, off the hub and one after the other; answered by [`Event::PasswordChecked`].
+    CheckPassword(PasswordCheck),
     /// Something that an operator or embedder may want to know.
     Report(Report),
 }
@@ -203,6 +237,8 @@ pub enum Record {
     /// A user who never proved a key, and whose place a proven one takes: delete by id from the users
     /// and the members of the public channel.
     ForgetUser(UserId),
+    /// A password and what it opens: replaces that of a known user (§15, `users`).
+    Account(AccountRecord),
     /// The public channel's version (§15, `groups`).
     ChannelVersion(u64),
     /// A member of the public channel: insert or replace by id (§15, `group_members`).
@@ -254,6 +290,23 @@ pub struct UserRecord {
     pub version: u64,
 }
 
+/// What is kept of a user who logs in by a password (§15), beside the [`UserRecord`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// The user, whose key is pinned.
+    pub user_id: UserId,
+    /// The private key, encrypted by the client.
+    pub privkey_store: Box<str>,
+    /// `b64u(salt).b64u(scrypt(password))`.
+    pub pake_password: Box<str>,
+}
+
+impl std::fmt::Debug for AccountRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccountRecord({}, …)", self.user_id)
+    }
+}
+
 /// What is kept of a member of the public channel (§15).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRecord {
@@ -276,6 +329,8 @@ pub struct Snapshot {
     pub servers: Vec<ServerRecord>,
     /// The last record of each user.
     pub users: Vec<UserRecord>,
+    /// The last record of each account.
+    pub accounts: Vec<AccountRecord>,
     /// The last [`Record::ChannelVersion`], or 1.
     pub channel_version: u64,
     /// The last record of each member of the public channel.
@@ -290,6 +345,7 @@ impl Default for Snapshot {
             issued_at: 0,
             servers: Vec::new(),
             users: Vec::new(),
+            accounts: Vec::new(),
             channel_version: 1,
             members: Vec::new(),
         }
@@ -344,6 +400,8 @@ pub struct Config {
     pub strict_ids: bool,
     /// Refuse logins without LOGIN_PROOF.
     pub require_proof: bool,
+    /// Where passwords are taken.
+    pub password_logins: PasswordLogins,
     /// Who may join.
     pub join: JoinPolicy,
     /// What is dialled.
@@ -367,6 +425,7 @@ impl Config {
             bootstrap: Vec::new(),
             strict_ids: false,
             require_proof: false,
+            password_logins: PasswordLogins::default(),
             join: JoinPolicy::Open,
             dial: DialPolicy::Reachable,
             limits: Limits::default(),

@@ -25,6 +25,17 @@ impl Budget {
         there
     }
 
+    /// Puts a token back.
+    pub(super) fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_full(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.tokens >= self.burst
+    }
+
     /// Takes a token in any case; says until when the taker is to be held back, if there was none.
     pub(super) fn overdraw(&mut self, now: Duration) -> Option<Duration> {
         self.refill(now);

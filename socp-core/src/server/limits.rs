@@ -27,6 +27,16 @@ pub struct Limits {
     pub channel_burst: u32,
     /// PUBLIC_CHANNEL_* a second of one origin after that; more is dropped.
     pub channel_per_second: u32,
+    /// Users who may log in by a password, each with a `privkey_store` in memory.
+    pub accounts: usize,
+    /// Longest `privkey_store`, in bytes; the seed's have 4.6 KiB.
+    pub privkey_store_bytes: usize,
+    /// Wrong passwords a second, and at once, per address (decisions §1).
+    pub wrong_passwords_per_second: u32,
+    /// Addresses whose wrong passwords are counted; beyond, passwords of others are not taken for a while.
+    pub password_addresses: usize,
+    /// Passwords that wait for their check, which costs 50 ms and 16 MiB each, one after the other.
+    pub password_checks: usize,
     /// Adverts and removals a second, per origin; more pauses the link.
     pub changes_per_second: u32,
     /// Changes of its `meta` that a user may make at once: each is signed twice and told to everybody.
@@ -80,6 +90,11 @@ impl Default for Limits {
             channel_wraps: 256,
             channel_burst: 20,
             channel_per_second: 4,
+            accounts: 5_000,
+            privkey_store_bytes: 8 * 1024,
+            wrong_passwords_per_second: 5,
+            password_addresses: 4_096,
+            password_checks: 64,
             changes_per_second: 100,
             meta_changes: 5,
             welcome_clients: 500,
@@ -117,6 +132,8 @@ pub struct Timing {
     pub link_proof: Duration,
     /// A LOGIN_CHALLENGE is good for this long (decisions §4).
     pub challenge: Duration,
+    /// A password check that takes longer is given up.
+    pub password: Duration,
     /// An attestation counts for this long (decisions §4).
     pub attestation: Duration,
     /// How far ahead of our clock an attestation may be (decisions §4).
@@ -159,6 +176,7 @@ impl Default for Timing {
             welcome: secs(2),
             link_proof: secs(5),
             challenge: secs(30),
+            password: secs(30),
             attestation: secs(24 * 3600),
             attestation_ahead: secs(600),
             attestation_renewal: secs(12 * 3600),

@@ -14,11 +14,13 @@ use crate::wire::{
 };
 
 /// A login that is complete but for the tables.
-struct Arrival {
-    user: UserId,
-    key: PublicKey,
-    meta: Meta,
-    attestation: Option<Attestation>,
+pub(super) struct Arrival {
+    pub(super) user: UserId,
+    pub(super) key: PublicKey,
+    pub(super) meta: Meta,
+    pub(super) attestation: Option<Attestation>,
+    /// What a login by password is answered with.
+    pub(super) privkey_store: Option<Box<str>>,
 }
 
 impl Server {
@@ -41,7 +43,7 @@ impl Server {
         if hello.auth.iter().any(|way| &**way == "pss") {
             return self.challenge(link_id, user, key, meta);
         }
-        if seed_login {
+        if seed_login || self.accounts.has(&user) {
             return self.acknowledge_seed_hello(link_id, &user);
         }
         if self.local.contains_key(&user) {
@@ -52,7 +54,7 @@ impl Server {
         if proven || self.config.require_proof {
             return self.refuse_login(link_id, frame, ErrorCode::BadKey, "this id needs a login proof");
         }
-        self.arrive(link_id, Arrival { user, key, meta, attestation: None });
+        self.arrive(link_id, Arrival { user, key, meta, attestation: None, privkey_store: None });
     }
 
     fn refuse_login(&mut self, link: LinkId, frame: &Verified, code: ErrorCode, detail: &'static str) {
@@ -60,7 +62,7 @@ impl Server {
         self.close(link, close_code::POLICY, detail);
     }
 
-    /// The seed's hello is not a login; its USER_LOGIN is, which this version does not take.
+    /// The seed's hello is not a login; its USER_LOGIN is, and so it is for whoever has a password here.
     fn acknowledge_seed_hello(&mut self, link: LinkId, user: &UserId) {
         self.charge_request(link);
         let ack = self.frame(Recipient::from(user), self.hello_ack.clone());
@@ -110,7 +112,7 @@ impl Server {
         }
         let Some(sig) = frame.frame().sig().cloned() else { return };
         let attestation = Some(Attestation { payload: proof.clone(), sig });
-        self.arrive(link_id, Arrival { user, key, meta, attestation });
+        self.arrive(link_id, Arrival { user, key, meta, attestation, privkey_store: None });
     }
 
     fn check_login_proof(&self, user: &UserId, proof: &LoginProof) -> Result<(), (ErrorCode, String)> {
@@ -132,9 +134,10 @@ impl Server {
     }
 
     /// The login holds: pin → session → answers → USER_ADDED → USER_ADVERTISE (decisions §5).
-    fn arrive(&mut self, link_id: LinkId, arrival: Arrival) {
-        let Arrival { user, key, meta, attestation } = arrival;
+    pub(super) fn arrive(&mut self, link_id: LinkId, arrival: Arrival) {
+        let Arrival { user, key, meta, attestation, privkey_store } = arrival;
         let proven = attestation.is_some();
+        let by_password = privkey_store.is_some();
         if !self.local.contains_key(&user) && self.local.len() >= self.config.limits.local_users {
             self.error(link_id, ErrorCode::Timeout, "this server is full", None);
             return self.close(link_id, close_code::POLICY, "too many users");
@@ -191,8 +194,11 @@ impl Server {
                 .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
         }
         self.join_channel(&user, &key);
+        if let Some(privkey_store) = privkey_store {
+            self.answer_login(link_id, &user, privkey_store);
+        }
         self.send_directory(link_id, &user, !proven);
-        if proven {
+        if proven || by_password {
             self.send_channel_snapshot(link_id, &user);
         }
         if !self.relocate(&user) && outcome == PinOutcome::Replaced {

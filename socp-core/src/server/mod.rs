@@ -8,6 +8,7 @@
 //! driver calls `handle` with [`Event::Wakeup`] no later than [`Server::poll_timeout`] says. `handle`
 //! cannot fail and does not panic: a bad peer is normal and yields an ERROR, a close, a report.
 
+mod accounts;
 mod admission;
 mod api;
 mod budget;
@@ -35,9 +36,10 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+pub use accounts::PasswordCheck;
 pub use api::{
-    Action, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin, MemberRecord, Outgoing,
-    PinRank, Record, Report, ServerRecord, Snapshot, UserRecord,
+    AccountRecord, Action, Caller, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin,
+    MemberRecord, Outgoing, PasswordLogins, PinRank, Record, Report, ServerRecord, Snapshot, UserRecord,
 };
 pub use limits::{Limits, Timing};
 
@@ -47,6 +49,7 @@ use crate::wire::{
     ServerId, Timestamp, UserHelloAck, UserId,
 };
 use crate::{Deadline, Now, close_code};
+use accounts::Accounts;
 use admission::Rule;
 use budget::Budget;
 use channel::Channel;
@@ -76,6 +79,8 @@ pub struct Server {
     users: BTreeMap<UserId, User>,
     /// Sessions here (§5 `local_users`).
     local: BTreeMap<UserId, Session>,
+    /// Who logs in by a password (§15 `privkey_store`, `pake_password`).
+    accounts: Accounts,
     /// The public channel (§15 `groups`, `group_members`).
     channel: Channel,
     seen: Seen,
@@ -190,6 +195,7 @@ impl Server {
             next_learnt_dial: now.instant,
             users: BTreeMap::new(),
             local: BTreeMap::new(),
+            accounts: Accounts::default(),
             channel: Channel::new(snapshot.channel_version),
             seen: Seen::new(config.limits.seen_entries, timing.seen),
             delivered: Seen::new(config.limits.seen_entries, timing.seen),
@@ -291,6 +297,7 @@ impl Server {
             Event::LinkClosed { link, why: _ } => self.drop_link(link),
             Event::DialFailed { address, why } => self.on_dial_failed(&address, &why),
             Event::ChannelKeyWrapped { wraps } => self.on_channel_key_wrapped(wraps),
+            Event::PasswordChecked { link, right } => self.on_password_checked(link, right),
             Event::Wakeup => {}
             Event::Shutdown => self.on_shutdown(),
         }
@@ -304,6 +311,7 @@ impl Server {
             Timer::Channel => self.on_channel_due(),
             Timer::Silence(link) => self.on_silence(link),
             Timer::Greeting(link) | Timer::Challenge(link) => self.on_greeting_timeout(link),
+            Timer::Password(link) => self.on_password_overdue(link),
             Timer::Welcome(link) => self.on_welcome_overdue(link),
             Timer::LinkProof(link) => self.on_link_proof_overdue(link),
             Timer::Settle(server) => self.on_settled(&server),
@@ -317,7 +325,7 @@ impl Server {
     fn on_link_opened(&mut self, link: LinkId, origin: LinkOrigin) {
         let now = self.now.instant;
         let state = match &origin {
-            LinkOrigin::Accepted => {
+            LinkOrigin::Accepted | LinkOrigin::AcceptedFrom(_) => {
                 if self.links.values().filter(|link| link.is_greeting()).count()
                     >= self.config.limits.greeting_links
                 {
@@ -377,6 +385,8 @@ impl Server {
             Payload::ServerHelloJoin(hello) => self.on_server_hello(link, &frame, hello, true),
             Payload::ServerHelloLink(hello) => self.on_server_hello(link, &frame, hello, false),
             Payload::UserHello(hello) => self.on_user_hello(link, &frame, hello),
+            Payload::UserRegister(registration) => self.on_user_register(link, &frame, registration),
+            Payload::UserLogin(login) => self.on_user_login(link, &frame, login),
             _ => self.close(link, close_code::NORMAL, "closed by peer"),
         }
     }
@@ -428,6 +438,7 @@ impl Server {
             Payload::PubkeyRequest(request) => self.on_pubkey_request(link, user, &frame, &request.user_id),
             Payload::LoginProof(proof) => self.on_renewal_proof(link, user, &frame, proof),
             Payload::UserHello(hello) => self.on_hello_again(link, user, &frame, hello),
+            Payload::UserLogin(login) => self.on_user_login(link, &frame, login),
             Payload::CtrlClose(_) => self.close(link, close_code::NORMAL, "closed by peer"),
             // An ERROR is never answered; the rules let nothing else through.
             _ => {}

@@ -38,6 +38,11 @@ impl Server {
             let UserRecord { user_id, key, proven, meta, version } = record;
             self.users.insert(user_id, User { key: Some(key), proven, meta, version, ..User::default() });
         }
+        for account in snapshot.accounts.into_iter().take(self.config.limits.accounts) {
+            if self.users.contains_key(&account.user_id) {
+                self.accounts.restore(account);
+            }
+        }
         for member in snapshot.members.into_iter().take(self.config.limits.channel_members) {
             if self.users.contains_key(&member.member_id) {
                 self.channel.restore(member);
@@ -156,10 +161,10 @@ impl Server {
 
     /// Makes room for a user who has proven a key: whoever never did, and is nowhere online, goes first.
     fn make_room_for_user(&mut self) -> bool {
-        let stranger = self
-            .users
-            .iter()
-            .find(|(_, user)| !user.proven && user.location.is_none() && user.claimed_by.is_empty());
+        let stranger = self.users.iter().find(|(id, user)| {
+            let absent = user.location.is_none() && user.claimed_by.is_empty();
+            !user.proven && absent && !self.accounts.has(id)
+        });
         let Some(stranger) = stranger.map(|(user, _)| user.clone()) else { return false };
         self.users.remove(&stranger);
         self.channel.forget(&stranger);

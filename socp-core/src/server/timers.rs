@@ -26,6 +26,8 @@ pub(super) enum Timer {
     LinkProof(LinkId),
     /// A LOGIN_CHALLENGE expires.
     Challenge(LinkId),
+    /// The border owes the answer to a password check.
+    Password(LinkId),
     /// A difference to an origin's PRESENCE can no longer be gossip in flight.
     Settle(ServerId),
     /// An origin may have become unreachable.
@@ -49,6 +51,7 @@ impl Timer {
             Self::Welcome(_) => "welcome",
             Self::LinkProof(_) => "link proof",
             Self::Challenge(_) => "challenge",
+            Self::Password(_) => "password",
             Self::Settle(_) => "settle",
             Self::Unreachable(_) => "unreachable",
             Self::Relist(_) => "relist",

@@ -134,6 +134,7 @@ impl Checks {
                 let fell = same_key && was.proven && !now.proven || now.version <= was.version;
                 ((!same_key && !allowed) || fell).then(|| format!("{was:?} → {now:?}"))
             }),
+            Record::Account(now) => Some(format!("a password: {now:?}")),
             Record::ChannelVersion(now) => store
                 .channel_version
                 .filter(|was| now <= was)

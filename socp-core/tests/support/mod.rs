@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use socp_core::Now;
 use socp_core::crypto::{CryptoError, SaltLength, SharedPayload, Signature, Signer, Unsigned, Verifier};
 use socp_core::server::{
@@ -303,6 +304,11 @@ impl World {
 
     /// A user dials a server and says nothing yet.
     pub fn connect(&mut self, server: usize, seed: u64) -> usize {
+        self.connect_from(server, seed, LinkOrigin::Accepted)
+    }
+
+    /// The same from somewhere.
+    pub fn connect_from(&mut self, server: usize, seed: u64, origin: LinkOrigin) -> usize {
         let key = key(seed);
         let link = self.new_link(server);
         let user = self.users.len();
@@ -318,7 +324,7 @@ impl World {
         let (a, b) = (End::Server(server, link), End::User(user));
         self.wires.insert(a, b);
         self.wires.insert(b, a);
-        self.handle(server, Event::LinkOpened { link, origin: LinkOrigin::Accepted });
+        self.handle(server, Event::LinkOpened { link, origin });
         user
     }
 
@@ -416,6 +422,10 @@ impl World {
                     }
                 }
                 Action::Pause { .. } => {}
+                Action::CheckPassword(check) => {
+                    let right = check.hash[..] == password_hash(&check.password, &check.salt)[..];
+                    self.handle(node, Event::PasswordChecked { link: check.link, right });
+                }
                 Action::WrapChannelKey { members } => {
                     let wraps = members.iter().map(|(user, key)| wrap(user, key)).collect();
                     self.handle(node, Event::ChannelKeyWrapped { wraps });
@@ -619,6 +629,11 @@ pub fn message(from: &UserId, to: &UserId, text: &str, ts: Timestamp, signer: &F
     }
 }
 
+/// What stands for scrypt.
+pub fn password_hash(password: &str, salt: &[u8]) -> Vec<u8> {
+    Sha256::new().chain_update(password).chain_update(salt).finalize().to_vec()
+}
+
 /// What stands for the channel's key under a member's.
 pub fn wrap(user: &UserId, key: &PublicKey) -> Wrap {
     Wrap { member_id: user.clone(), wrapped_key: Binary::new(fake_signature(key, b"the channel's key")) }
@@ -637,6 +652,7 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
             snapshot.users.retain(|other| other.user_id != id);
             snapshot.members.retain(|other| other.member_id != id);
         }
+        Record::Account(record) => snapshot.accounts.push(record),
         Record::ChannelVersion(version) => snapshot.channel_version = version,
         Record::Member(record) => {
             snapshot.members.retain(|other| other.member_id != record.member_id);

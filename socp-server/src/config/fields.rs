@@ -55,6 +55,7 @@ impl Settings {
             dial,
             strict_ids,
             require_proof,
+            password_logins,
             certificate,
             key,
             ca,
@@ -136,6 +137,12 @@ impl Settings {
                 Switch(require_proof),
                 "Refuse logins of users who do not prove that they have their key.",
             ),
+            Field::new(
+                "password_logins",
+                Text(password_logins),
+                "Where users of other clients may register and log in with a password, which crosses the link as \
+                 it is: \"private\" (from this machine, and over TLS), \"anywhere\", or \"never\".",
+            ),
         ];
         let tls = vec![
             Field::new(
@@ -215,6 +222,11 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         servers,
         users_per_origin,
         pinned_users,
+        accounts,
+        privkey_store_bytes,
+        wrong_passwords_per_second,
+        password_addresses,
+        password_checks,
         channel_members,
         channel_wraps,
         channel_burst,
@@ -236,6 +248,7 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         requests_per_second,
         chunks_per_second,
         chunk_burst,
+        meta_changes,
     } = limits;
     vec![
         Field::new(
@@ -256,6 +269,27 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
             "pinned_users",
             Count(pinned_users),
             "Users whose keys are remembered, wherever they are; about 0.7 KiB each, and their `meta`.",
+        ),
+        Field::new("accounts", Count(accounts), "Users who may log in by a password."),
+        Field::new(
+            "privkey_store_bytes",
+            Size(privkey_store_bytes, 1),
+            "Longest encrypted private key that is kept for one of them.",
+        ),
+        Field::new(
+            "wrong_passwords_per_second",
+            Rate(wrong_passwords_per_second),
+            "Wrong passwords that one address may try.",
+        ),
+        Field::new(
+            "password_addresses",
+            Count(password_addresses),
+            "Addresses whose wrong passwords are counted.",
+        ),
+        Field::new(
+            "password_checks",
+            Count(password_checks),
+            "Passwords that wait for their check, which takes 50 ms each.",
         ),
         Field::new(
             "channel_members",
@@ -300,6 +334,7 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
             "Frames of files that a user may send; more slows the link down.",
         ),
         Field::new("chunk_burst", Rate(chunk_burst), "Frames of files at once."),
+        Field::new("meta_changes", Rate(meta_changes), "Changes of name that a user may make at once."),
         Field::new("greeting_links", Count(greeting_links), "Links that have not said who they are."),
         Field::new(
             "welcome_clients",
@@ -345,6 +380,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         welcome,
         link_proof,
         challenge,
+        password,
         attestation,
         attestation_ahead,
         attestation_renewal,
@@ -359,6 +395,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         tie_break,
         seen,
         learnt_dial,
+        meta_change,
     } = timing;
     vec![
         Field::new("heartbeat", Interval(heartbeat), "Between HEARTBEATs and pings."),
@@ -374,11 +411,17 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         Field::new("attestation", Interval(attestation), "So long a user's proof of presence counts."),
         Field::new("attestation_ahead", Interval(attestation_ahead), "So far ahead of our clock it may be."),
         Field::new("attestation_renewal", Interval(attestation_renewal), "After this it is renewed."),
+        Field::new("meta_change", Interval(meta_change), "After this a user may change its name once more."),
         Field::new("grace", Interval(grace), "So long the users of a server stay whose link is lost."),
         Field::new(
             "presence",
             Interval(presence),
             "Between the digests by which servers compare their users.",
+        ),
+        Field::new(
+            "password",
+            Interval(password),
+            "For the check of a password; then the login is given up.",
         ),
         Field::new("channel", Interval(channel), "Between news of the public channel's members."),
         Field::new(

@@ -22,7 +22,7 @@ use crate::args::RunArgs;
 use crate::bootstrap::{self, Trusted};
 use crate::logging::LogLevel;
 use crate::mistake::{Gravity, Mistake, Source};
-use crate::parsed::{Dial, IntroducerText, KeyText};
+use crate::parsed::{Dial, IntroducerText, KeyText, Passwords};
 use file::Places;
 
 pub(crate) use check::{config, is_wildcard};
@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     dial: Dial,
     strict_ids: bool,
     require_proof: bool,
+    password_logins: Passwords,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     ca: Vec<PathBuf>,
@@ -71,6 +72,7 @@ impl Default for Settings {
             dial: Dial::default(),
             strict_ids: false,
             require_proof: false,
+            password_logins: Passwords::default(),
             certificate: None,
             key: None,
             ca: Vec::new(),
@@ -176,6 +178,7 @@ impl Configuration {
             dial,
             strict_ids,
             require_proof,
+            password_logins,
             certificate: _,
             key: _,
             ca: _,
@@ -199,6 +202,7 @@ impl Configuration {
         config.dial = dial.0;
         config.strict_ids = strict_ids;
         config.require_proof = require_proof;
+        config.password_logins = password_logins.0;
         config.limits = limits;
         config.timing = timing;
         config.links = links;

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::FutureExt;
 use socp_core::close_code;
-use socp_core::server::{Action, Event, LinkId, Outgoing, Record, Report};
+use socp_core::server::{Action, Event, LinkId, Outgoing, PasswordCheck, Record, Report};
 use socp_core::wire::{PublicKey, UserId};
 use tracing::debug;
 
 use super::hub::Hub;
+use super::password;
 use crate::pool::Lane;
 use crate::ws::{Entry, Failed, Gate, Item};
 
@@ -39,6 +40,7 @@ impl Hub {
                         handle.pause(until);
                     }
                 }
+                Action::CheckPassword(check) => self.check_password(check),
                 Action::WrapChannelKey { members } => self.wrap_channel_key(members),
                 Action::Report(report) => self.report(report),
             }
@@ -54,6 +56,7 @@ impl Hub {
             | Action::Close { .. }
             | Action::Pause { .. }
             | Action::WrapChannelKey { .. }
+            | Action::CheckPassword(_)
             | Action::Report(_) => None,
         };
         let records: Vec<Record> = actions.iter().filter_map(record).collect();
@@ -119,6 +122,19 @@ impl Hub {
             // Without a pool there is no server any more.
             let wraps = wraps.unwrap_or_default();
             context.tell(Event::ChannelKeyWrapped { wraps }).await;
+        });
+    }
+
+    /// Checks a password on the pool; how many wait is the machine's to bound.
+    fn check_password(&self, check: PasswordCheck) {
+        let (context, pool, turn) = (self.context.clone(), self.pool.clone(), self.passwords.clone());
+        self.context.tasks.spawn(async move {
+            let _turn = turn.acquire_owned().await;
+            let link = check.link;
+            let right = pool.run(Lane::Bulk, move || password::is_right(check)).await;
+            // Without a pool there is no server any more.
+            let right = right.unwrap_or(false);
+            context.tell(Event::PasswordChecked { link, right }).await;
         });
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use socp_core::crypto::{Sealer, Signer, Verifier, aws_lc};
-use socp_core::server::{DialPolicy, Introducer, JoinPolicy, Limits, Record, Timing};
+use socp_core::server::{DialPolicy, Introducer, JoinPolicy, Limits, PasswordLogins, Record, Timing};
 use socp_core::wire::{HostPort, ServerId};
 
 use crate::pool::Pool;
@@ -124,6 +124,8 @@ pub struct ServerConfig {
     pub strict_ids: bool,
     /// Refuse logins without LOGIN_PROOF.
     pub require_proof: bool,
+    /// Where USER_REGISTER and USER_LOGIN are taken.
+    pub password_logins: PasswordLogins,
     /// Who may join through us.
     pub join: JoinPolicy,
     /// Which learnt addresses are dialled.
@@ -167,6 +169,7 @@ impl ServerConfig {
             dial_as: BTreeMap::new(),
             strict_ids: false,
             require_proof: false,
+            password_logins: PasswordLogins::default(),
             join: JoinPolicy::default(),
             dial: DialPolicy::default(),
             limits: Limits::default(),

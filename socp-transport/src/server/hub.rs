@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use socp_core::crypto::Admission;
 use socp_core::server::{Counts, Event, LinkId, LinkOrigin, Record, Server};
 use socp_core::wire::{Frame, ServerId, UserId};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace};
@@ -59,6 +59,8 @@ pub(super) struct Hub {
     pub(super) slot: Option<Slot<Record>>,
     pub(super) pool: Arc<Pool>,
     pub(super) channel: Arc<ChannelKey>,
+    /// One password is checked at a time: each keeps a thread from signing for 50 ms.
+    pub(super) passwords: Arc<Semaphore>,
     pub(super) reporter: Reporter,
     pub(super) context: Context,
     pub(super) id: watch::Sender<ServerId>,

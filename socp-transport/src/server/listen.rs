@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::link::Context;
+use super::password::caller;
 use super::{ListenAddress, StartError};
 use crate::scheme::PlainRefused;
 use crate::tls::ServerTls;
@@ -115,7 +116,8 @@ pub(super) async fn listen(
                     Some(Ok(socket)) => {
                         drop(handshaking);
                         task.counters.accepted.fetch_add(1, Relaxed);
-                        task.serve(socket, LinkOrigin::Accepted).await;
+                        let caller = caller(peer, tls.is_some());
+                        task.serve(socket, LinkOrigin::AcceptedFrom(caller)).await;
                     }
                     Some(Err(error)) => {
                         debug!(%peer, %error, "no link");

@@ -12,6 +12,7 @@ mod config;
 mod hub;
 mod link;
 mod listen;
+mod password;
 mod reports;
 mod stats;
 
@@ -24,7 +25,7 @@ use std::sync::atomic::AtomicU64;
 
 use socp_core::server::{self as machine, Report, Snapshot};
 use socp_core::wire::{HostPort, Id, ServerId, UserId};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -121,6 +122,7 @@ impl Server {
             dial_as,
             strict_ids,
             require_proof,
+            password_logins,
             join,
             dial,
             limits,
@@ -169,6 +171,7 @@ impl Server {
             bootstrap,
             strict_ids,
             require_proof,
+            password_logins,
             join,
             dial,
             limits,
@@ -206,6 +209,7 @@ impl Server {
             links: BTreeMap::new(),
             signing: Signing::new(signer, pool.clone(), signing, counters.signatures.clone(), tasks),
             slot: None,
+            passwords: Arc::new(Semaphore::new(1)),
             pool,
             channel: Arc::new(channel),
             reporter,

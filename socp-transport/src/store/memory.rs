@@ -45,9 +45,15 @@ impl Stored for server::Record {
             Self::ForgetUser(id) => {
                 snapshot.users.retain(|kept| kept.user_id != id);
                 snapshot.members.retain(|kept| kept.member_id != id);
+                snapshot.accounts.retain(|kept| kept.user_id != id);
             }
             Self::ForgetServer(id) => snapshot.servers.retain(|kept| kept.server_id != id),
             Self::User(record) => upsert(&mut snapshot.users, record, |kept| &kept.user_id),
+            Self::Account(record) => {
+                if snapshot.users.iter().any(|kept| kept.user_id == record.user_id) {
+                    upsert(&mut snapshot.accounts, record, |kept| &kept.user_id);
+                }
+            }
             Self::ChannelVersion(version) => {
                 snapshot.channel_version = snapshot.channel_version.max(version);
             }

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Row, params};
 use rusqlite_migration::M;
-use socp_core::server::{MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord};
+use socp_core::server::{AccountRecord, MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord};
 use socp_core::wire::{Binary, PublicKey};
 
 use super::StoreError;
@@ -65,6 +65,9 @@ impl Schema for Record {
         let (own_id, issued_at) = state.into_iter().next().unwrap_or_default();
         let servers = tables.read("servers", "SELECT * FROM servers ORDER BY server_id", server)?;
         let users = tables.read("users", "SELECT * FROM users ORDER BY user_id", user)?;
+        let sql = "SELECT user_id, privkey_store, pake_password FROM users
+                   WHERE pake_password IS NOT NULL AND privkey_store IS NOT NULL ORDER BY user_id";
+        let accounts = tables.read("users", sql, account)?;
         let version =
             tables.read("groups", "SELECT version FROM groups WHERE group_id = 'public'", |row| {
                 unsigned(row, "version")
@@ -72,7 +75,7 @@ impl Schema for Record {
         let channel_version = version.into_iter().next().unwrap_or(1);
         let sql = "SELECT * FROM group_members WHERE group_id = 'public' ORDER BY member_id";
         let members = tables.read("group_members", sql, member)?;
-        Ok(Snapshot { own_id, issued_at, servers, users, channel_version, members })
+        Ok(Snapshot { own_id, issued_at, servers, users, accounts, channel_version, members })
     }
 
     fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -97,6 +100,11 @@ impl Schema for Record {
                 let sql = "DELETE FROM group_members WHERE member_id = ?1";
                 connection.prepare_cached(sql)?.execute([id.as_str()])?;
                 connection.prepare_cached("DELETE FROM users WHERE user_id = ?1")?.execute([id.as_str()])
+            }
+            Self::Account(AccountRecord { user_id, privkey_store, pake_password }) => {
+                let sql = "UPDATE users SET privkey_store = ?2, pake_password = ?3 WHERE user_id = ?1";
+                let record = [user_id.as_str(), &**privkey_store, &**pake_password];
+                connection.prepare_cached(sql)?.execute(record)
             }
             Self::ChannelVersion(version) => {
                 let sql = "UPDATE groups SET version = max(version, ?1) WHERE group_id = 'public'";
@@ -182,6 +190,14 @@ fn user(row: &Row<'_>) -> Result<UserRecord, RowError> {
         proven: row.get("proven")?,
         meta: serde_json::from_str(row.get_ref("meta")?.as_str()?)?,
         version: unsigned(row, "version")?,
+    })
+}
+
+fn account(row: &Row<'_>) -> Result<AccountRecord, RowError> {
+    Ok(AccountRecord {
+        user_id: row.get_ref("user_id")?.as_str()?.parse()?,
+        privkey_store: row.get_ref("privkey_store")?.as_str()?.into(),
+        pake_password: row.get_ref("pake_password")?.as_str()?.into(),
     })
 }
 

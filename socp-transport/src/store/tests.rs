@@ -261,7 +261,7 @@ fn id<T: From<Id> + Debug>() -> impl Strategy<Value = T> {
 }
 
 fn server_record() -> impl Strategy<Value = server::Record> {
-    use server::{MemberRecord, PinRank, Record, ServerRecord, UserRecord};
+    use server::{AccountRecord, MemberRecord, PinRank, Record, ServerRecord, UserRecord};
     let rank = prop_oneof![
         Just(PinRank::Claimed),
         Just(PinRank::Introduced),
@@ -278,6 +278,10 @@ fn server_record() -> impl Strategy<Value = server::Record> {
         id().prop_map(Record::ForgetServer),
         id().prop_map(Record::ForgetUser),
         (2..=i64::MAX as u64).prop_map(Record::ChannelVersion),
+        (id(), "[ab]{0,2}", "[ab]{0,2}").prop_map(|(user_id, store, password)| {
+            let (privkey_store, pake_password) = (store.into(), password.into());
+            Record::Account(AccountRecord { user_id, privkey_store, pake_password })
+        }),
         (id(), proptest::option::of(proptest::collection::vec(any::<u8>(), 1..4)), 0..1_000u64).prop_map(
             |(member_id, wrap, added_at)| {
                 let wrapped_key = wrap.map(socp_core::wire::Binary::new);
