@@ -1,0 +1,130 @@
+//! Sentences of the standard that no other test is about, each in its own words.
+
+mod support;
+
+use socp_core::server::{Action, DialPolicy, Event, LinkOrigin, Outgoing};
+use socp_core::wire::*;
+use support::hostile::*;
+use support::{End, FakeSigner, START_MS, World, address, introducer, key, now, parse, signed};
+
+/// The texts of a type that went from one server to another.
+fn sent(world: &World, from: usize, to: usize, kind: &FrameType) -> Vec<Frame> {
+    let traffic = world.traffic.iter().filter(|(sender, receiver, _)| {
+        matches!((sender, receiver), (End::Server(a, _), End::Server(b, _)) if *a == from && *b == to)
+    });
+    traffic.map(|(_, _, text)| parse(text.as_str())).filter(|frame| frame.kind() == kind).collect()
+}
+
+/// §7: all six fields; `sig` on every server payload; §4: base64url without padding.
+#[test]
+fn every_frame_of_a_server_is_a_whole_envelope_and_signed() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let carol = world.connect(0, 3);
+    world.hello(carol, "carol", false);
+    world.tell(alice, &world.users[bob].id.clone(), "hi");
+    world.tell(alice, &user_id("nobody"), "hi");
+    world.log_out(bob);
+    world.advance(60_000);
+    let inboxes = world.users.iter().flat_map(|user| user.inbox.iter().map(|frame| frame.text().clone()));
+    let texts: Vec<WireText> = world.traffic.iter().map(|(_, _, text)| text.clone()).chain(inboxes).collect();
+    let mut kinds = std::collections::BTreeSet::new();
+    for text in &texts {
+        let frame = parse(text.as_str());
+        kinds.insert(frame.kind().to_string());
+        for field in ["\"type\":", "\"from\":", "\"to\":", "\"ts\":", "\"payload\":{", "\"sig\":\""] {
+            assert!(text.as_str().contains(field), "{field} {text:?}");
+        }
+        let sig = frame.sig().expect("signed");
+        assert!(sig.text().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert!(frame.ts().is_some_and(|ts| ts.0 >= START_MS), "milliseconds: {text:?}");
+    }
+    for kind in ["SERVER_HELLO_JOIN", "SERVER_WELCOME", "SERVER_ANNOUNCE", "HEARTBEAT", "USER_ADVERTISE"] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
+    for kind in ["USER_REMOVE", "SERVER_DELIVER", "USER_DELIVER", "ERROR", "USER_ADDED", "USER_REMOVED"] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
+}
+
+/// §8: who says what to whom when a server joins, in this order.
+#[test]
+fn a_newcomer_joins_is_welcomed_and_announces_itself() {
+    let mut world = World::with_servers(2);
+    world.nodes[0].config.bootstrap = Vec::new();
+    world.start(0);
+    let alice = world.login(0, "alice", 1);
+    world.start(1);
+    let join = sent(&world, 1, 0, &FrameType::ServerHelloJoin).remove(0);
+    assert_eq!(join.to().as_str(), "127.0.0.1:9000", "the introducer's host:port");
+    assert_eq!(join.from(), Some(world.id(1).id()));
+    let Payload::ServerHelloJoin(hello) = join.payload() else { panic!("a JOIN") };
+    assert_eq!((&*hello.host, hello.port), ("127.0.0.1", Some(9_001)));
+    assert_eq!(hello.pubkey.key(), Ok(&key(1_001)));
+    let welcome = sent(&world, 0, 1, &FrameType::ServerWelcome).remove(0);
+    let Payload::ServerWelcome(welcome) = welcome.payload() else { panic!("a WELCOME") };
+    assert_eq!(welcome.assigned_id, world.id(1), "its own id, as nobody else has it");
+    let clients: Vec<_> = welcome.clients.iter().map(|client| client.user_id.clone()).collect();
+    assert_eq!(clients, [Some(world.users[alice].id.clone())]);
+    let announce = sent(&world, 1, 0, &FrameType::ServerAnnounce).remove(0);
+    assert_eq!(announce.to().as_str(), "*");
+    let Payload::ServerAnnounce(announce) = announce.payload() else { panic!("an ANNOUNCE") };
+    assert_eq!((&*announce.host, announce.port), ("127.0.0.1", Some(9_001)));
+}
+
+/// §8.3: known elsewhere, a delivery is forwarded unchanged.
+#[test]
+fn a_delivery_in_transit_keeps_every_byte() {
+    let mut world = World::with_servers(3);
+    for node in 0..3 {
+        world.nodes[node].config.dial = DialPolicy::None;
+        world.nodes[node].config.bootstrap = vec![introducer(1)];
+        world.start(node);
+    }
+    world.advance(5_000);
+    assert_eq!(world.linked(0), 1, "no link but to the one in the middle");
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(2, "bob", 2);
+    world.tell(alice, &world.users[bob].id.clone(), "by a detour");
+    let (first, second) =
+        (sent(&world, 0, 1, &FrameType::ServerDeliver), sent(&world, 1, 2, &FrameType::ServerDeliver));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_eq!(first[0].text(), second[0].text());
+    assert_eq!(world.messages(bob).len(), 1);
+}
+
+/// §8.4: HEARTBEAT every 15 s; not heard from for 45 s, a server is dead.
+#[test]
+fn a_server_gets_a_heartbeat_every_15_s_and_is_dead_after_45_s_of_silence() {
+    let mut world = World::with_servers(1);
+    world.start(0);
+    let link = world.new_link(0);
+    world.nodes[0].machine.handle(now(0), Event::LinkOpened { link, origin: LinkOrigin::Accepted });
+    let signer = FakeSigner::new(key(66));
+    let join = Payload::ServerHelloJoin(hello(&signer.key, &nowhere(1), None));
+    let to = Recipient::Named(address(9_000).to_string().into());
+    world.receive(0, link, signed(&Id::derived_from(&signer.key), to, START_MS, &join, &signer));
+    assert_eq!(world.linked(0), 1);
+    let (mut beats, mut dead) = (Vec::new(), None);
+    while let Some(deadline) = world.nodes[0].machine.poll_timeout() {
+        let ms = deadline.at.as_nanos().div_ceil(1_000_000) as u64;
+        if ms > 60_000 {
+            break;
+        }
+        for action in world.nodes[0].machine.handle(now(ms), Event::Wakeup) {
+            match action {
+                Action::Send { to, frame: Outgoing::Own(frame) }
+                    if to.contains(&link) && *frame.kind() == FrameType::Heartbeat =>
+                {
+                    beats.push(ms / 1_000);
+                }
+                Action::Close { link: closed, .. } if closed == link => dead = Some(ms / 1_000),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(beats, [15, 30, 45]);
+    assert_eq!(dead, Some(45));
+    assert_eq!(world.linked(0), 0);
+}
