@@ -19,8 +19,8 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
     ("/unverify", "USER", "take the mark away"),
     (
         "/me",
-        "[FIELD [VALUE]]",
-        "what others see of you: name, pronouns, age, avatar, extras; without a value it goes",
+        "[FIELD TEXT]",
+        "what others see of you: name, pronouns, age, avatar, extras; without a text it goes",
     ),
     ("/file", "USER PATH", "a file to one user, or to \"public\": everybody online who accepts it"),
     ("/accept", "[N]", "take an offered file; N tells it from others"),
@@ -131,9 +131,7 @@ fn meta_change(rest: &str) -> Result<Option<MetaChange>, String> {
         "avatar" | "avatar_url" => MetaField::AvatarUrl,
         "extras" => MetaField::Extras,
         _ => {
-            return Err(
-                "usage: /me [FIELD [VALUE]], FIELD being name, pronouns, age, avatar or extras".into()
-            );
+            return Err("usage: /me [FIELD TEXT], FIELD being name, pronouns, age, avatar or extras".into());
         }
     };
     let value = Some(value.trim()).filter(|value| !value.is_empty()).map(Into::into);
@@ -265,7 +263,7 @@ mod tests {
             ("/file bob", "usage: /file USER PATH"),
             ("/file bob \"\"", "usage: /file USER PATH"),
             ("/whois ", "usage: /whois USER"),
-            ("/me shoe 46", "usage: /me [FIELD [VALUE]]"),
+            ("/me shoe 46", "usage: /me [FIELD TEXT]"),
             ("/accept it", "usage: /accept [N]"),
         ] {
             assert!(parse(line).unwrap_err().contains(says), "{line}");

@@ -323,3 +323,23 @@ fn a_frame_without_a_recipient_or_author_is_refused() {
     assert_eq!(codes, ["UNKNOWN_TYPE", "USER_NOT_FOUND"]);
     assert!(world.users[alice].online);
 }
+
+#[test]
+fn offers_are_as_many_as_messages_may_be() {
+    let (mut world, alice, bob) = two();
+    let (bob_id, link) = (world.users[bob].id.clone(), world.users[alice].link);
+    let manifest = Payload::FileStart(world.manifest(alice, bob));
+    let mut paused = None;
+    for ts in 0..250 {
+        let author = &world.users[alice];
+        let frame =
+            signed(author.id.id(), Recipient::from(&bob_id), START_MS + ts, &manifest, &author.signer);
+        for action in world.receive(0, link, frame) {
+            if let Action::Pause { until, .. } = action {
+                paused = paused.max(Some(until));
+            }
+        }
+    }
+    // 50 over the burst of 200, at 100 a second.
+    assert_eq!(paused, Some(support::now(world.ms + 500).instant));
+}

@@ -79,23 +79,29 @@ fn a_file_is_offered_accepted_watched_and_arrives() {
     alice.types(&format!("/file bob {}", path.display()));
     let offered = bob.about("file_offered", "alice");
     assert_eq!((&offered["name"], &offered["verified"]), (&"my cat.jpg".into(), &true.into()));
+    let started = Instant::now();
     bob.types(&format!("/accept {}", offered["transfer"]));
-    for (person, direction) in [(&mut alice, "out"), (&mut bob, "in")] {
-        let progress = person.event("file_progress");
-        assert_eq!((&progress["direction"], &progress["size"]), (&direction.into(), &2_000_000.into()));
-        assert!(progress["rate"].as_u64() > Some(0) && progress["seconds_left"].is_u64(), "{progress}");
-    }
     // Chat does not wait for it.
     alice.types("/tell bob it is a cat");
     bob.reads("dm", "alice", "it is a cat");
     bob.has_not_seen("file_saved");
     let saved = bob.event("file_saved");
+    // Every second both are told how far it is; a fast machine needs none.
+    let took = started.elapsed();
     let file = pair.downloads().join("my cat.jpg");
     assert_eq!(saved["path"], file.to_str().unwrap());
     assert_eq!(std::fs::read(file).unwrap(), content);
     let sent = alice.event("file_sent");
     assert_eq!((&sent["confirmed"], &sent["ref"]), (&true.into(), &1.into()));
     assert_eq!(names(&pair.downloads()), ["my cat.jpg"]);
+    for (person, direction) in [(&mut alice, "out"), (&mut bob, "in")] {
+        assert!(person.has_seen("file_progress") || took < Duration::from_secs(3), "{took:?}");
+        while person.has_seen("file_progress") {
+            let progress = person.event("file_progress");
+            assert_eq!((&progress["direction"], &progress["size"]), (&direction.into(), &2_000_000.into()));
+            assert!(progress["done"].as_u64() <= Some(2_000_000) && progress["rate"].is_u64(), "{progress}");
+        }
+    }
 }
 
 #[test]

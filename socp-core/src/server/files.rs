@@ -11,8 +11,12 @@ use crate::wire::{ErrorCode, Frame, FrameRef, FrameType, Payload, UserId};
 impl Server {
     /// A frame of a user here.
     pub(super) fn on_file_frame(&mut self, link: LinkId, user: &UserId, frame: &Verified) {
-        self.charge_chunk(link);
         let frame = frame.frame();
+        match frame.payload() {
+            Payload::FileChunk(_) => self.charge_chunk(link),
+            // People are to see these: as often as messages.
+            _ => self.charge_message(link),
+        }
         let starts = *frame.kind() == FrameType::FileStart;
         let onward = if frame.text().len() > self.config.limits.frame_out_bytes {
             Err((ErrorCode::UnknownType, "the frame is too long".to_owned()))

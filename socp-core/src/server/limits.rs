@@ -63,15 +63,15 @@ pub struct Limits {
     pub local_users: usize,
     /// Entries of each duplicate cache (§10): 65,536 hashes of 32 bytes.
     pub seen_entries: usize,
-    /// Direct messages a second that a user may send, each of which costs us a signature; more pauses the
-    /// link. Two cores sign about a thousand.
+    /// Direct messages a second that a user may send, each of which costs us a signature, and frames about files
+    /// other than chunks, each of which costs its recipient attention; more pauses the link. Two cores sign about a thousand.
     pub messages_per_second: u32,
     /// Direct messages at once.
     pub message_burst: u32,
-    /// FILE_* and ACK frames a second that a user may send; more pauses the link. Files decrypt at 0.285 MB/s
-    /// per core: this keeps six cores of a recipient busy.
+    /// FILE_CHUNKs a second that a user may send; more pauses the link. Files decrypt at 0.285 MB/s per core: this
+    /// keeps six cores of a recipient busy.
     pub chunks_per_second: u32,
-    /// FILE_* and ACK frames at once: a few windows of our clients.
+    /// FILE_CHUNKs at once: a few windows of our clients.
     pub chunk_burst: u32,
     /// LIST_REQUEST, PUBKEY_REQUEST and PRESENCE_REQUEST a second per link; more pauses the link.
     pub requests_per_second: u32,

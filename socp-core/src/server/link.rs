@@ -18,9 +18,9 @@ pub(super) struct Link {
     pub(super) bad_frames: Budget,
     /// ERRORs, which cost us a signature each.
     pub(super) errors: Budget,
-    /// Messages that cost us a signature each; overdrawn, the link is paused.
+    /// Messages that cost us a signature each, and frames about files; overdrawn, the link is paused.
     pub(super) messages: Budget,
-    /// Frames of files; overdrawn, the link is paused.
+    /// Chunks of files; overdrawn, the link is paused.
     pub(super) chunks: Budget,
     /// Requests that cost us work; overdrawn, the link is paused.
     pub(super) requests: Budget,

@@ -111,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Holds a link back if it sends frames of files faster than its rate.
+    /// Holds a link back if it sends chunks faster than its rate.
     pub(super) fn charge_chunk(&mut self, link_id: LinkId) {
         let now = self.now.instant;
         if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.chunks.overdraw(now)) {

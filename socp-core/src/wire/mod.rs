@@ -15,4 +15,4 @@ pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
 pub use ids::{HostPort, HostPortError, Id, IdError, MAX_ID_BYTES, Recipient, ServerId, UserId};
 pub use keys::{KeyError, KeyField, KeyId, PublicKey, SPKI_BYTES};
 pub use payload::*;
-pub use value::{ErrorCode, Meta, MetaField, Nonce, Timestamp};
+pub use value::{AckStatus, ErrorCode, Meta, MetaField, Nonce, Timestamp};

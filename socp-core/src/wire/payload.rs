@@ -1,13 +1,13 @@
 //! The payload of every frame type: the standard's (§8, §9), those that decisions.md adds (✚), and the
 //! seed dialect's. Reading is tolerant, writing is strict: fields that are `None` are left out.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::base64::{self, Binary};
 use super::canonical::canonicalise;
 use super::ids::{HostPort, ServerId, UserId};
 use super::keys::{KeyError, KeyField, PublicKey};
-use super::value::{ErrorCode, Meta, Nonce, Timestamp, port};
+use super::value::{AckStatus, ErrorCode, Meta, Nonce, Timestamp, port};
 
 /// Names of optional features: a hello or WELCOME lists what its sender can do (`ext` ✚).
 pub type Features = Vec<Box<str>>;
@@ -622,51 +622,6 @@ pub struct Ack {
     /// ✚ In words, where something went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Box<str>>,
-}
-
-/// How a transfer stands, by the word of one of its ends ✚.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckStatus {
-    /// The offer has arrived; nobody has decided yet.
-    Waiting,
-    /// Chunks may come.
-    Ready,
-    /// The file is complete and verified.
-    Done,
-    /// It is not wanted.
-    Refused,
-    /// One of both ends has changed its mind.
-    Cancelled,
-    /// It went wrong.
-    Failed,
-    /// A status that we do not know.
-    Other,
-}
-
-impl AckStatus {
-    const NAMES: [(Self, &str); 6] = [
-        (Self::Waiting, "waiting"),
-        (Self::Ready, "ready"),
-        (Self::Done, "done"),
-        (Self::Refused, "refused"),
-        (Self::Cancelled, "cancelled"),
-        (Self::Failed, "failed"),
-    ];
-}
-
-impl Serialize for AckStatus {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = Self::NAMES.iter().find(|(status, _)| status == self).map_or("", |(_, name)| *name);
-        serializer.serialize_str(name)
-    }
-}
-
-impl<'de> Deserialize<'de> for AckStatus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
-        Ok(known.map_or(Self::Other, |(status, _)| *status))
-    }
 }
 
 /// Which frame an ERROR answers ✚ (decisions §6).

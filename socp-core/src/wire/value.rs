@@ -1,4 +1,4 @@
-//! Small values that stand in payloads: times, nonces, `meta`, error codes.
+//! Small values that stand in payloads: times, nonces, `meta`, error codes, how a transfer stands.
 
 use std::fmt;
 use std::sync::Arc;
@@ -286,6 +286,51 @@ impl<'de> Deserialize<'de> for ErrorCode {
             "NAME_IN_USE" => Self::NameInUse,
             _ => Self::Other(text.into()),
         })
+    }
+}
+
+/// How a transfer stands, by the word of one of its ends ✚.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckStatus {
+    /// The offer has arrived; nobody has decided yet.
+    Waiting,
+    /// Chunks may come.
+    Ready,
+    /// The file is complete and verified.
+    Done,
+    /// It is not wanted.
+    Refused,
+    /// One of both ends has changed its mind.
+    Cancelled,
+    /// It went wrong.
+    Failed,
+    /// A status that we do not know.
+    Other,
+}
+
+impl AckStatus {
+    const NAMES: [(Self, &str); 6] = [
+        (Self::Waiting, "waiting"),
+        (Self::Ready, "ready"),
+        (Self::Done, "done"),
+        (Self::Refused, "refused"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Failed, "failed"),
+    ];
+}
+
+impl Serialize for AckStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = Self::NAMES.iter().find(|(status, _)| status == self).map_or("", |(_, name)| *name);
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for AckStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
+        Ok(known.map_or(Self::Other, |(status, _)| *status))
     }
 }
 

@@ -115,6 +115,11 @@ impl ClientProcess {
         assert!(seen.is_empty(), "{}: {seen:?}", self.name);
     }
 
+    /// Whether something has happened while other events were waited for.
+    pub(crate) fn has_seen(&self, kind: &str) -> bool {
+        self.unread.iter().any(|event| event["event"] == kind)
+    }
+
     /// Reads on until nobody of that label was told to be gone without having been told to be back. Forgets
     /// these events.
     pub(crate) fn knows(&mut self, label: &str) {

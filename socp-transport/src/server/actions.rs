@@ -71,7 +71,7 @@ impl Hub {
     fn send(&mut self, to: &[LinkId], frame: Outgoing, gate: Option<&Gate>) {
         let item = match frame {
             Outgoing::Relay(text) => Item::Text(text),
-            Outgoing::Bulk(text) => return self.send_bulk(to, &Item::Text(text)),
+            Outgoing::Bulk(text) => return self.send_bulk(to, &Item::Text(text), gate),
             Outgoing::Own(unsigned) => self.signing.item(unsigned, to.len()),
         };
         for link in to {
@@ -80,10 +80,11 @@ impl Hub {
     }
 
     /// Queues parts of files. Who is too slow for them loses them, and not the link.
-    fn send_bulk(&mut self, to: &[LinkId], item: &Item) {
+    fn send_bulk(&mut self, to: &[LinkId], item: &Item, gate: Option<&Gate>) {
         for link in to {
+            let entry = Entry { item: item.clone(), gate: gate.cloned(), written: None };
             if let Some(handle) = self.links.get_mut(link)
-                && handle.outbox.push_bulk(item.clone().into()).is_err()
+                && handle.outbox.push_bulk(entry).is_err()
             {
                 self.context.counters.dropped(SLOW_FOR_FILES);
             }
