@@ -70,8 +70,8 @@ async fn client(server: &Server, name: &str, downloads: Option<PathBuf>) -> Resu
     Ok(Client::start(config).await?)
 }
 
-/// From `/file` to the recipient's word that the file is complete and verified. With `chat` messages are sent meanwhile: what
-/// the slowest took.
+/// From `/file` to the recipient's word that the file is complete and verified. With `chat` messages are sent
+/// meanwhile: what the slowest took.
 async fn transfer(
     alice: &Client,
     to_bob: &mut Notices,

@@ -399,8 +399,8 @@ impl Client {
 }
 
 /// Frames that need no proof of the server's: a message in the public channel, whose author signed its content;
-/// files and what acknowledges them, likewise; what we do not act on; and a bare CTRL_CLOSE (decisions §1), which does no more than closing the
-/// socket would.
+/// files and what acknowledges them, likewise; what we do not act on; and a bare CTRL_CLOSE (decisions §1),
+/// which does no more than closing the socket would.
 fn speaks_for_itself(frame: &Frame, from_server: bool) -> bool {
     let ignored = matches!(
         frame.payload(),

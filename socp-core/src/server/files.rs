@@ -1,5 +1,5 @@
-//! Files on their way (§9.4, decisions §6): FILE_START, FILE_CHUNK, FILE_END, and the ACKs that pace them. They are users'
-//! own frames, relayed with their own text from user to user; a server keeps nothing of them.
+//! Files on their way (§9.4, decisions §6): FILE_START, FILE_CHUNK, FILE_END, and the ACKs that pace them. They
+//! are users' own frames, relayed with their own text from user to user; a server keeps nothing of them.
 
 use super::Server;
 use super::api::LinkId;

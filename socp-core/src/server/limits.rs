@@ -63,8 +63,9 @@ pub struct Limits {
     pub local_users: usize,
     /// Entries of each duplicate cache (§10): 65,536 hashes of 32 bytes.
     pub seen_entries: usize,
-    /// Direct messages a second that a user may send, each of which costs us a signature, and frames about files
-    /// other than chunks, each of which costs its recipient attention; more pauses the link. Two cores sign about a thousand.
+    /// Direct messages a second that a user may send, each of which costs us a signature (two cores make about
+    /// a thousand), and frames about files other than chunks, each of which costs its recipient attention;
+    /// more pauses the link.
     pub messages_per_second: u32,
     /// Direct messages at once.
     pub message_burst: u32,

@@ -1,10 +1,10 @@
-//! Files (§9.4, decisions §6). The machine decides who gets which chunk when; reading, writing and private-key work are
-//! the driver's, and so is what a file system can do wrong.
+//! Files (§9.4, decisions §6). The machine decides who gets which chunk when; reading, writing and private-key
+//! work are the driver's, and so is what a file system can do wrong.
 //!
-//! The standard knows no answer to FILE_START. Among natives there is one, ACK: the recipient's client says at once that the
-//! offer has arrived, then, once the file is wanted, how many chunks may come, and in the end that the hash was
-//! right. So no chunk is sent to somebody who has not accepted, and never more than the recipient has room
-//! for: no queue on the way fills, and nobody is closed as a slow consumer for a file. Who does not
+//! The standard knows no answer to FILE_START. Among natives there is one, ACK: the recipient's client says at
+//! once that the offer has arrived, then, once the file is wanted, how many chunks may come, and in the end that
+//! the hash was right. So no chunk is sent to somebody who has not accepted, and never more than the recipient
+//! has room for: no queue on the way fills, and nobody is closed as a slow consumer for a file. Who does not
 //! answer within some seconds is taken for a client of the standard and gets the chunks at a pace that every
 //! implementation can follow. Towards us such clients send without being asked: what they send is kept
 //! sealed on disk until somebody accepts it.

@@ -14,8 +14,8 @@ const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 /// Devices that have numbers.
 const PORTS: [&str; 2] = ["COM", "LPT"];
 
-/// The last part of a path as a name that is safe everywhere: no separators, control or invisible characters, nothing that
-/// hides the file or reads as an option, no device, and at most 200 bytes, whose ending stays.
+/// The last part of a path as a name that is safe everywhere: no separators, control or invisible characters,
+/// nothing that hides the file or reads as an option, no device, and at most 200 bytes, whose ending stays.
 pub fn safe_file_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default();
     let plain = |character: char| {
