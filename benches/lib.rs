@@ -1,2 +1,2 @@
-//! The benches of socp-rs: `cargo bench -p socp-benches [--bench fanout|wire|crypto|files]`. Compare ratios within one run;
+//! The benches of socp-rs: `cargo bench -p socp-benches [--bench fanout|wire|crypto|files|memory]`. Compare ratios within one run;
 //! absolute times are the machine's, and machines are noisy.

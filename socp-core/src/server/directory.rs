@@ -17,6 +17,10 @@ impl Server {
             let online: Vec<UserId> = online.map(|(other, _)| other.clone()).collect();
             for other in online {
                 if let Some(payload) = self.user_added(&other) {
+                    // The next one who takes no pages costs no signature for this user.
+                    if let Some(entry) = self.users.get_mut(&other) {
+                        entry.added = Some(payload.clone());
+                    }
                     self.broadcast(vec![link], payload);
                 }
             }

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod admission;
+mod advert_text;
 mod api;
 mod budget;
 mod channel;
@@ -30,7 +31,7 @@ mod seen;
 mod sync;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -106,10 +107,19 @@ struct User {
     version: u64,
     meta: Meta,
     location: Option<Location>,
-    /// Servers whose tables hold a claim for this user.
-    claimed_by: BTreeSet<ServerId>,
-    /// USER_ADDED as it is told to everybody, signed once.
+    /// Servers whose tables hold a claim for this user: hardly ever more than one.
+    claimed_by: Vec<ServerId>,
+    /// USER_ADDED, kept from when somebody without pages is told, so that it is signed once for all of them.
     added: Option<SharedPayload>,
+}
+
+impl User {
+    fn add_claim_by(&mut self, server: &ServerId) {
+        if !self.claimed_by.contains(server) {
+            self.claimed_by.reserve_exact(1);
+            self.claimed_by.push(server.clone());
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::advert_text::AdvertText;
 use super::api::{LinkId, ServerRecord};
 use super::budget::Budget;
 use crate::crypto::{SignatureForm, Verified};
@@ -85,8 +86,8 @@ pub(super) struct Claim {
     /// Whether it may count as a location; others count in the digest and nowhere else. Its key must agree
     /// with the pin besides, which may move.
     pub(super) accepted: bool,
-    /// The advert's own text and payload, to be passed on; WELCOME entries have none.
-    pub(super) text: Option<WireText>,
+    /// The advert's own text, to be passed on; WELCOME entries have none.
+    pub(super) text: Option<AdvertText>,
     pub(super) payload_hash: [u8; 32],
     /// False while it may be out of date: after a native origin was unreachable until its PRESENCE says that
     /// nothing has changed (till then the claim does not count); after a standard peer's link came up
@@ -97,6 +98,11 @@ pub(super) struct Claim {
 impl Claim {
     pub(super) fn order(&self) -> u64 {
         self.issued_at.unwrap_or(self.ts)
+    }
+
+    /// The advert as it came.
+    pub(super) fn advert(&self) -> Option<WireText> {
+        Some(self.text.as_ref()?.unpack(self.key.as_ref()))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use super::advert_text::AdvertText;
 use super::api::{Action, LinkId, Report};
 use super::link::Link;
 use super::peer::Claim;
@@ -76,14 +77,18 @@ impl Server {
     }
 
     fn claim_of(&self, frame: &Verified, advert: &UserAdvertise) -> Claim {
+        let key = advert.key_field().and_then(|field| field.key().ok().cloned());
+        // Most claims are under the pinned key: one of both is enough.
+        let pinned = self.users.get(&advert.user_id).and_then(|user| user.key.clone());
+        let key = pinned.filter(|pinned| key.as_ref() == Some(pinned)).or(key);
         Claim {
             issued_at: advert.issued_at,
             ts: frame.frame().ts().unwrap_or_default().0,
             attested: self.attested(frame, advert),
-            key: advert.key_field().and_then(|field| field.key().ok().cloned()),
+            text: Some(AdvertText::pack(frame.frame().text(), key.as_ref())),
+            key,
             meta: advert.meta.clone().unwrap_or_default(),
             accepted: self.is_acceptable(advert),
-            text: Some(frame.frame().text().clone()),
             payload_hash: super::seen::payload_hash(frame.frame()),
             confirmed: true,
         }
@@ -246,7 +251,6 @@ impl Server {
         if outcome == Some(PinOutcome::Conflict) {
             self.tell_conflict(user, claim.key.as_ref(), origin);
         }
-        let text = claim.text.clone();
         let issued_at = claim.issued_at.unwrap_or_default();
         if let Some(peer) = self.peers.get_mut(origin) {
             peer.table.newest = peer.table.newest.max(issued_at);
@@ -254,7 +258,7 @@ impl Server {
             peer.table.claims.insert(user.clone(), claim);
         }
         if let Some(entry) = self.users.get_mut(user) {
-            entry.claimed_by.insert(origin.clone());
+            entry.add_claim_by(origin);
         }
         self.heard_of(origin, link_id);
         let moved = self.relocate(user);
@@ -263,11 +267,10 @@ impl Server {
             // The old key's claims are void, and clients must learn the new one.
             self.tell_added(user);
         }
-        if let Some(text) = text.filter(|_| moved) {
-            let bare = self.bare_user_links();
-            if !bare.is_empty() {
-                self.out.push(Action::Send { to: bare, frame: super::Outgoing::Relay(text) });
-            }
+        let bare = if moved { self.bare_user_links() } else { Vec::new() };
+        let claim = self.peers.get(origin).and_then(|peer| peer.table.claims.get(user));
+        if let Some(text) = claim.filter(|_| !bare.is_empty()).and_then(Claim::advert) {
+            self.out.push(Action::Send { to: bare, frame: super::Outgoing::Relay(text) });
         }
         true
     }
@@ -354,7 +357,7 @@ impl Server {
         let Some(peer) = self.peers.get_mut(origin) else { return };
         if peer.table.claims.remove(user).is_some() {
             if let Some(entry) = self.users.get_mut(user) {
-                entry.claimed_by.remove(origin);
+                entry.claimed_by.retain(|server| server != origin);
             }
             self.relocate(user);
         }
@@ -371,7 +374,7 @@ impl Server {
         let users: Vec<UserId> = std::mem::take(&mut peer.table).claims.into_keys().collect();
         for user in users {
             if let Some(entry) = self.users.get_mut(&user) {
-                entry.claimed_by.remove(server);
+                entry.claimed_by.retain(|other| other != server);
             }
             self.relocate(&user);
         }
@@ -485,20 +488,14 @@ impl Server {
         self.broadcast(to, payload);
     }
 
-    /// USER_ADDED about a user: the same payload until something about the user changes, so that it is signed
-    /// once for everybody who is ever told.
-    pub(super) fn user_added(&mut self, user: &UserId) -> Option<SharedPayload> {
+    /// USER_ADDED about a user.
+    pub(super) fn user_added(&self, user: &UserId) -> Option<SharedPayload> {
         let entry = self.users.get(user)?;
         if let Some(payload) = &entry.added {
             return Some(payload.clone());
         }
         let told = self.directory_entry(user, entry.key.as_ref()?, entry.location.as_ref()?, &entry.meta);
-        let payload =
-            SharedPayload::new(&Payload::UserAdded(DirectoryEntry { event: Some("added".into()), ..told }));
-        if let Some(entry) = self.users.get_mut(user) {
-            entry.added = Some(payload.clone());
-        }
-        Some(payload)
+        Some(SharedPayload::new(&Payload::UserAdded(DirectoryEntry { event: Some("added".into()), ..told })))
     }
 
     pub(super) fn directory_entry(
