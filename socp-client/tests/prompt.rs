@@ -159,6 +159,8 @@ fn passwords_are_asked_for_and_do_not_show() {
     alice.press("one\r");
     alice.until_at_prompt("Again:");
     alice.press("one\r");
+    // What arrives while a password is typed stands in its line: the session is there before.
+    alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
     alice.until_at_prompt("alice>");
     alice.press("/password\r");
     alice.until_at_prompt("Old password:");
