@@ -533,3 +533,36 @@ fn a_long_text_of_a_peer_is_not_repeated_at_length() {
     let answer = world.users[alice].inbox.last().expect("an answer");
     assert!(answer.text().len() < 8 * 1024, "{} bytes", answer.text().len());
 }
+
+/// A removal is signed for ever, and `ts` is anybody's to change.
+#[test]
+fn replayed_removals_do_not_use_up_the_rate_of_the_server_that_signed_them() {
+    let mut world = World::started(2);
+    let mallory = native_server(&mut world, "evil", 66);
+    let alice = world.login(1, "alice", 1);
+    world.log_out(alice);
+    let removal = world.traffic.iter().map(|(.., text)| text.clone());
+    let removal = removal.filter(|text| text.as_str().contains("USER_REMOVE")).last().expect("told");
+    let frame: serde_json::Value = serde_json::from_str(removal.as_str()).expect("JSON");
+    for ts in 0..300 {
+        let mut replay = frame.clone();
+        replay["ts"] = (START_MS + ts).into();
+        world.user_sends_text(mallory, replay.to_string().into());
+        world.run();
+    }
+    assert_eq!(
+        reports(&world, 0, |report| matches!(report, Report::Dropped { why: "stale removal", .. })),
+        300
+    );
+    let (origin, now) = (world.id(1), world.unix_ms() + 1_000);
+    let honest = world.nodes[0].machine.linked_servers().find(|(server, _)| **server == origin);
+    let (_, link) = honest.map(|(server, link)| (server.clone(), link)).expect("linked");
+    let user = user_id("bob");
+    let advert = UserAdvertise { issued_at: Some(now), ..advert(&user, &origin, &key(2), "bob") };
+    let payload = Payload::UserAdvertise(advert);
+    let frame = signed(origin.id(), Recipient::Everyone, now, &payload, &world.nodes[1].signer);
+    let actions = world.receive(0, link, frame);
+    assert_eq!(world.location(0, &user), Some(origin));
+    let paused = actions.iter().any(|action| matches!(action, Action::Pause { .. }));
+    assert!(!paused, "an honest link is not read more slowly for it: {actions:?}");
+}

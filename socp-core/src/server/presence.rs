@@ -110,23 +110,27 @@ impl Server {
         if removal.event.is_some() || removal.meta.is_some() {
             return self.dropped("not a removal", user.to_string());
         }
-        if !self.is_within_rate(link_id, origin) {
-            return self.dropped("gossip over its rate", format!("{origin}: {user}"));
-        }
-        let Some(peer) = self.peers.get_mut(origin) else { return };
-        let table = &mut peer.table;
+        let Some(peer) = self.peers.get(origin) else { return };
+        let table = &peer.table;
         if let Some(issued_at) = removal.issued_at {
             let known = table.claims.get(user).and_then(|claim| claim.issued_at);
             let newest = known.max(table.removed.get(user).copied()).unwrap_or_default();
             if issued_at <= newest.max(if known.is_some() { 0 } else { peer.record.matched }) {
                 return self.dropped("stale removal", format!("{origin}: {user}"));
             }
+        } else if !table.claims.contains_key(user) {
+            return;
+        }
+        // What is stale is anybody's replay, and no charge on its origin.
+        if !self.is_within_rate(link_id, origin) {
+            return self.dropped("gossip over its rate", format!("{origin}: {user}"));
+        }
+        let Some(table) = self.peers.get_mut(origin).map(|peer| &mut peer.table) else { return };
+        if let Some(issued_at) = removal.issued_at {
             if table.removed.len() < self.config.limits.users_per_origin {
                 table.removed.insert(user.clone(), issued_at);
             }
             table.newest = table.newest.max(issued_at);
-        } else if !table.claims.contains_key(user) {
-            return;
         }
         self.heard_of(origin, link_id);
         let frame = frame.frame();
