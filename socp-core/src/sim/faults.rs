@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    pub(super) fn schedule_faults(&mut self, _time: Duration) {
+    pub(super) fn schedule_faults(&mut self) {
         for fault in [
             Fault::Cut,
             Fault::Split,
@@ -225,11 +225,9 @@ impl World {
     pub(super) fn mend(&mut self) {
         self.restless = false;
         self.record(Happening::World("everything is mended".into()));
-        let mut liars = 0;
-        while liars < self.liars.len() {
-            self.liars[liars].gone = true;
-            self.drop_links_of(Site::Liar(liars));
-            liars += 1;
+        for liar in 0..self.liars.len() {
+            self.liars[liar].gone = true;
+            self.drop_links_of(Site::Liar(liar));
         }
         for server in 0..self.servers.len() {
             self.servers[server].clock.skew_ms = 0;

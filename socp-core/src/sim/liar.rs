@@ -246,14 +246,15 @@ impl World {
     ) {
         // Under the id that it gave, which may be another's.
         let from = self.liars[liar].server_id.clone();
-        let from = if self.chance(0.2) { self.servers[self.some_server_const()].id.clone() } else { from };
+        let from = if self.chance(0.2) { self.servers[self.server_of_the_moment()].id.clone() } else { from };
         let (host, port) = (dialled.host().into(), Some(dialled.port()));
         let proof =
             LinkProof { nonce, own_nonce: NONCE, from: from.clone(), to: to.clone(), role, host, port };
         self.utter(liar, link, from.id(), Recipient::from(&to), &Payload::LinkProof(proof));
     }
 
-    fn some_server_const(&self) -> usize {
+    /// One that chance did not pick: it would need `&mut self`.
+    fn server_of_the_moment(&self) -> usize {
         (self.time as usize) % self.servers.len()
     }
 
@@ -275,7 +276,7 @@ impl World {
             pubkey: Some(key.clone().into()),
         };
         let servers = self.servers.iter().map(|node| entry(&node.id)).collect();
-        let assigned_id = self.servers[self.some_server_const()].id.clone();
+        let assigned_id = self.servers[self.server_of_the_moment()].id.clone();
         ServerWelcome {
             assigned_id,
             clients: self
