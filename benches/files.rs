@@ -124,7 +124,7 @@ async fn run(rounds: usize) -> Result<()> {
 
     let a = Server::start(ServerConfig::new("127.0.0.1:0".parse()?, key("server-a")?)).await?;
     let mut second = ServerConfig::new("127.0.0.1:0".parse()?, key("server-b")?);
-    second.bootstrap = vec![Introducer { address: address(&a)?, key: key("server-a")?.public_key().clone() }];
+    second.bootstrap = vec![Introducer::new(address(&a)?, key("server-a")?.public_key().clone())];
     let b = Server::start(second).await?;
     let (alice, _unread) = client(&a, "alice", None).await?;
     let (_bob, mut to_bob) = client(&b, "bob", Some(folder.path().join("downloads"))).await?;

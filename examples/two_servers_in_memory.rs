@@ -65,7 +65,7 @@ fn main() {
         let config = client::Config { meta: Meta::named(name), ..config };
         Party { name, machine: Client::new(config, client::Snapshot::default(), start), key }
     };
-    let introducer = Introducer { address: address(1), key: key("A").public_key().clone() };
+    let introducer = Introducer::new(address(1), key("A").public_key().clone());
     let mut world = World {
         servers: vec![server("A", 1, 1, Vec::new()), server("B", 2, 2, vec![introducer])],
         clients: vec![client("alice", 1, 3), client("bob", 2, 4)],

@@ -67,6 +67,7 @@
 
 pub mod client;
 pub mod crypto;
+pub mod dialect;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

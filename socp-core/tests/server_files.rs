@@ -307,7 +307,7 @@ fn unsigned_chunks_pass_no_unproven_link_and_a_server_of_the_standard_gets_no_ac
 }
 
 #[test]
-fn a_frame_without_a_recipient_or_author_is_refused() {
+fn who_leaves_out_the_author_is_filled_in_and_who_names_no_recipient_is_refused() {
     let (mut world, alice, bob) = two();
     let bob_id = world.users[bob].id.clone();
     let manifest = Payload::FileStart(world.manifest(alice, bob));
@@ -320,7 +320,9 @@ fn a_frame_without_a_recipient_or_author_is_refused() {
     world.user_sends(alice, Recipient::Everyone, &Payload::FileEnd(to_all));
     world.run();
     let codes: Vec<_> = world.errors(alice).into_iter().map(|(code, _)| code).collect();
-    assert_eq!(codes, ["UNKNOWN_TYPE", "USER_NOT_FOUND"]);
+    assert_eq!(codes, ["USER_NOT_FOUND"]);
+    let start = world.users[bob].inbox.iter().find(|frame| *frame.kind() == FrameType::FileStart);
+    assert_eq!(start.and_then(Frame::from), Some(world.users[alice].id.id()), "a server knows who sent it");
     assert!(world.users[alice].online);
 }
 

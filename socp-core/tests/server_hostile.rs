@@ -178,7 +178,8 @@ fn an_unsigned_welcome_brings_no_presence_and_no_rank() {
     }
     assert_eq!(world.location(0, &dora), None);
     assert!(world.nodes[0].snapshot.servers.iter().all(|record| record.rank == PinRank::Claimed));
-    assert_eq!(world.pin(0, &server_id("listed")), None);
+    let listed = world.pin(0, &server_id("listed")).map(|record| record.rank);
+    assert_eq!(listed, Some(PinRank::Claimed), "suggested, and no more (decisions §2)");
     // And when the introducer is there, it is believed.
     world.handle(0, Event::LinkClosed { link, why: "gone".into() });
     world.start(1);

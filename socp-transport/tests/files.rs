@@ -119,7 +119,7 @@ fn names(folder: &Path) -> Vec<String> {
 async fn two_servers() -> (Server, Server) {
     let a = server().await;
     let mut second = config("server-b");
-    second.bootstrap = vec![Introducer { address: address(&a), key: key("server-a").public_key().clone() }];
+    second.bootstrap = vec![Introducer::new(address(&a), key("server-a").public_key().clone())];
     let b = Server::start(second).await.unwrap();
     soon(async {
         while a.servers().await.is_empty() || b.servers().await.is_empty() {

@@ -47,7 +47,7 @@ async fn a_shutdown_does_not_wait_for_a_dial() {
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config("server-b");
     let address = deaf.local_addr().unwrap().to_string().parse().unwrap();
-    config.bootstrap = vec![Introducer { address, key: key("server-a").public_key().clone() }];
+    config.bootstrap = vec![Introducer::new(address, key("server-a").public_key().clone())];
     let server = Server::start(config).await.unwrap();
     let _dialled = soon(deaf.accept()).await.unwrap();
     let started = Instant::now();
@@ -88,7 +88,7 @@ async fn a_server_that_cannot_remember_stops_before_it_speaks() {
 async fn servers_find_each_other_and_their_users_talk() {
     let first = server().await;
     let mut config = config("server-b");
-    let introducer = Introducer { address: address(&first), key: key("server-a").public_key().clone() };
+    let introducer = Introducer::new(address(&first), key("server-a").public_key().clone());
     config.bootstrap = vec![introducer];
     let mut reports = first.reports();
     let second = Server::start(config).await.unwrap();
@@ -132,7 +132,7 @@ async fn servers_find_each_other_and_their_users_talk() {
 async fn without_an_address_others_can_dial_nobody_is_joined() {
     let first = server().await;
     let mut config = ServerConfig::new("0.0.0.0:0".parse().unwrap(), key("server-b"));
-    let introducer = Introducer { address: address(&first), key: key("server-a").public_key().clone() };
+    let introducer = Introducer::new(address(&first), key("server-a").public_key().clone());
     config.bootstrap = vec![introducer];
     config.allow_plain = true;
     let second = Server::start(config).await.unwrap();

@@ -84,7 +84,7 @@ async fn linked(server: &Server, others: usize) {
 }
 
 fn introducer(server: &Server, name: &str) -> Introducer {
-    Introducer { address: address(server), key: key(name).public_key().clone() }
+    Introducer::new(address(server), key(name).public_key().clone())
 }
 
 #[tokio::test]
@@ -300,14 +300,14 @@ async fn nothing_leaves_this_machine_plainly_unless_asked_for() {
 
     let mut dialling = config("server-a");
     let key_of_b = key("server-b").public_key().clone();
-    dialling.bootstrap = vec![Introducer { address: elsewhere.clone(), key: key_of_b }];
+    dialling.bootstrap = vec![Introducer::new(elsewhere.clone(), key_of_b)];
     let error = Server::start(dialling).await.unwrap_err();
     assert!(matches!(error, StartError::PlainDial(_)) && error.to_string().contains("192.0.2.1"), "{error}");
 
     // One's own entry in the list is not dialled.
     let mut own = config("server-a");
     own.bootstrap =
-        vec![Introducer { address: elsewhere.clone(), key: key("server-a").public_key().clone() }];
+        vec![Introducer::new(elsewhere.clone(), key("server-a").public_key().clone())];
     start(own).await;
 
     let error = Client::start(ClientConfig::new(elsewhere.clone(), key("alice"))).await.unwrap_err();

@@ -204,6 +204,8 @@ impl Client {
             | Payload::PublicChannelUpdated(_)
             | Payload::PublicChannelKeyShare(_)
             | Payload::PublicChannelSnapshot(_)
+            | Payload::UserKeyRequest(_)
+            | Payload::UserKeyAnswer(_)
             | Payload::FileStartDeliver(_)
             | Payload::FileChunkDeliver(_)
             | Payload::FileEndDeliver(_)

@@ -47,7 +47,8 @@ impl Signer for FakeKey {
         &self.0
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
+        assert_eq!(salt, SaltLength::Digest, "a client writes no other");
         Ok(fake_signature(&self.0, message).into())
     }
 }

@@ -18,6 +18,7 @@ use aws_lc_rs::rsa::{
 };
 use aws_lc_rs::signature::{
     KeyPair as _, ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, RsaParameters, RsaPssSaltLength,
+    RsaSignatureEncoding,
 };
 use zeroize::Zeroizing;
 
@@ -28,6 +29,7 @@ use crate::wire::{KeyId, PublicKey};
 
 static DIGEST_SALT: RsaParameters = RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Digest);
 static MAX_SALT: RsaParameters = RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
+static WITH_MAX_SALT: RsaSignatureEncoding = RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
 
 /// How many parsed keys a [`Provider`] keeps at most, of about 4 KiB each.
 const PARSED_KEYS: usize = 256;
@@ -166,11 +168,15 @@ impl Signer for PrivateKey {
         &self.public
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
+        let encoding = match salt {
+            SaltLength::Digest => &RSA_PSS_SHA256,
+            SaltLength::Max => &WITH_MAX_SALT,
+        };
         let mut signature = Box::new([0; RSA_BYTES]);
         // The library takes its own randomness and ignores what it is handed.
         self.signing
-            .sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, signature.as_mut_slice())
+            .sign(encoding, &SystemRandom::new(), message, signature.as_mut_slice())
             .map_err(|_| CryptoError::Provider)?;
         Ok(signature)
     }

@@ -30,7 +30,8 @@ pub const RSA_BYTES: usize = 512;
 /// The longest plaintext that one OAEP block holds: 512 − 2·32 − 2 bytes.
 pub const MAX_PLAINTEXT_BYTES: usize = 446;
 
-/// Salt lengths of PSS signatures that we read. We write [`SaltLength::Digest`].
+/// Salt lengths of PSS signatures that we read. We write [`SaltLength::Digest`], but for peers known to read
+/// nothing but the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SaltLength {
     /// 32 bytes, the digest's length.
@@ -63,11 +64,19 @@ pub trait Signer: Send + Sync {
     /// The public half.
     fn public_key(&self) -> &PublicKey;
 
-    /// Signs with RSASSA-PSS, SHA-256, a salt of 32 bytes.
+    /// Signs with RSASSA-PSS, SHA-256, and a salt of that length.
     ///
     /// # Errors
     /// If the provider fails, which for a valid key means that the system has no randomness to give.
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError>;
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError>;
+
+    /// The same with the salt that we write.
+    ///
+    /// # Errors
+    /// As [`Signer::sign_with`].
+    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+        self.sign_with(message, SaltLength::Digest)
+    }
 }
 
 /// Encrypts to a public key: RSA-OAEP, SHA-256, MGF1-SHA-256, no label (§4).

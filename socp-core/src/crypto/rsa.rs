@@ -122,8 +122,8 @@ impl Signer for PrivateKey {
         &self.public
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
-        let scheme = Pss::<Sha256>::new_blinded_with_salt(SaltLength::Digest.bytes());
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
+        let scheme = Pss::<Sha256>::new_blinded_with_salt(salt.bytes());
         let signature = self.private.sign_with_rng(&mut SysRng, scheme, &Sha256::digest(message));
         Ok(signature.map_err(|_| CryptoError::Provider)?.into())
     }

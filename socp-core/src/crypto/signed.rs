@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::{CryptoError, Signature, Signer};
-use crate::wire::{FrameType, Id, Payload, Recipient, Timestamp, WireText, canonicalise, encode_base64};
+use crate::dialect::{Dialect, Writing};
+use crate::wire::{FrameType, Id, Payload, Recipient, Timestamp, WireText, canonicalise};
 
 /// A canonical payload and, once made, its signature; cloning shares both.
 #[derive(Clone)]
@@ -16,8 +17,15 @@ pub struct SharedPayload(Arc<Inner>);
 struct Inner {
     kind: FrameType,
     canonical: Box<str>,
+    /// What stands beside the payload in the frame, and is signed by nobody.
+    beside: Box<str>,
+    writing: Writing,
     signature: OnceLock<Signature>,
+    /// The same payload in other dialects, made when first asked for; `None` for those that are spared it.
+    dressed: OnceLock<Box<Wardrobe>>,
 }
+
+type Wardrobe = [OnceLock<Option<SharedPayload>>; Dialect::ALL.len()];
 
 impl SharedPayload {
     /// Writes a payload in canonical form.
@@ -26,11 +34,34 @@ impl SharedPayload {
         // Our own types nest a handful of levels; what peers nested deeper was refused when it was read.
         let canonical =
             canonicalise(&json, usize::MAX).expect("a JSON writer writes JSON without duplicate keys");
+        Self::of(payload.frame_type(), canonical, String::new(), Writing::STANDARD)
+    }
+
+    fn of(kind: FrameType, canonical: String, beside: String, writing: Writing) -> Self {
         Self(Arc::new(Inner {
-            kind: payload.frame_type(),
+            kind,
             canonical: canonical.into(),
+            beside: beside.into(),
+            writing,
             signature: OnceLock::new(),
+            dressed: OnceLock::new(),
         }))
+    }
+
+    /// The same in a dialect; made once, signed once. `None` if its speakers are spared it.
+    fn dressed(&self, dialect: Dialect) -> Option<Self> {
+        let profile = dialect.profile();
+        if !profile.dresses() {
+            return Some(self.clone());
+        }
+        let wardrobe = self.0.dressed.get_or_init(Default::default);
+        let dressed = wardrobe[dialect as usize].get_or_init(|| {
+            let (kind, canonical) = (self.0.kind.clone(), self.canonical());
+            let text = profile.dress(&kind, canonical)?;
+            let beside = profile.beside(&kind, &text);
+            Some(Self::of(kind, text, beside, profile.writing))
+        });
+        dressed.clone()
     }
 
     /// The canonical text.
@@ -47,7 +78,7 @@ impl SharedPayload {
         if let Some(signature) = self.0.signature.get() {
             return Ok(signature);
         }
-        let signature = signer.sign(self.0.canonical.as_bytes())?;
+        let signature = signer.sign_with(self.0.canonical.as_bytes(), self.0.writing.salt)?;
         Ok(self.0.signature.get_or_init(|| signature))
     }
 }
@@ -55,7 +86,9 @@ impl SharedPayload {
 impl PartialEq for SharedPayload {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.kind == other.0.kind && self.0.canonical == other.0.canonical)
+            || (self.0.kind == other.0.kind
+                && self.0.writing == other.0.writing
+                && self.0.canonical == other.0.canonical)
     }
 }
 
@@ -80,6 +113,12 @@ impl Unsigned {
     /// A frame with this envelope.
     pub fn new(from: Id, to: Recipient, ts: Timestamp, payload: SharedPayload) -> Self {
         Self { from, to, ts, payload }
+    }
+
+    /// The frame as a dialect wants it; `None` if its speakers are better spared it.
+    pub fn dressed(&self, dialect: Dialect) -> Option<Self> {
+        let (from, to) = (self.from.clone(), self.to.clone());
+        Some(Self { from, to, ts: self.ts, payload: self.payload.dressed(dialect)? })
     }
 
     /// The frame's type.
@@ -107,7 +146,12 @@ impl Unsigned {
         const ENVELOPE: usize = 80;
         const SIGNATURE: usize = 683;
         let ids = self.from.as_str().len() + self.to.as_str().len();
-        ENVELOPE + SIGNATURE + ids + self.kind().as_str().len() + self.payload.canonical().len()
+        ENVELOPE
+            + SIGNATURE
+            + ids
+            + self.kind().as_str().len()
+            + self.payload.canonical().len()
+            + self.payload.0.beside.len()
     }
 
     /// Signs, or reuses the payload's signature, and writes the text.
@@ -138,9 +182,10 @@ impl Unsigned {
             self.payload.canonical(),
         )
         .expect("writing to a string cannot fail");
+        text.push_str(&self.payload.0.beside);
         if let Some(signature) = signature {
             text.push_str(",\"sig\":\"");
-            text.push_str(&encode_base64(signature));
+            text.push_str(&self.payload.0.writing.sig.encode(signature));
             text.push('"');
         }
         text.push('}');

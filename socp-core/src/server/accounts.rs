@@ -16,6 +16,7 @@ use super::login::Arrival;
 use super::pins::PinOutcome;
 use super::timers::Timer;
 use crate::crypto::{Check, Refusal, Verified};
+use crate::dialect::Dialect;
 use crate::wire::{
     ErrorCode, Frame, Payload, PublicKey, Recipient, UserId, UserLoggedIn, UserLogin, UserRegister,
     UserRegistered, decode_base64,
@@ -244,6 +245,7 @@ impl Server {
             self.error(link_id, ErrorCode::NameInUse, "this id is online", None);
             return self.grant_time(link_id);
         }
+        self.set_dialect(link_id, Dialect::Seed);
         let privkey_store = Some(privkey_store);
         self.arrive(link_id, Arrival { user, key, meta, attestation: None, privkey_store });
     }

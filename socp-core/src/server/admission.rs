@@ -11,6 +11,7 @@ use crate::crypto::{
     Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm,
 };
 use crate::crypto::{Unverified, Verified, manifest_check};
+use crate::dialect::UserFrames;
 use crate::wire::{
     ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicChannelKeyShare, PublicKey, ServerId,
     UserAdvertise,
@@ -66,7 +67,9 @@ impl Server {
     fn greeting_rule(&self, link: &Link, frame: &Frame) -> Result<Vec<Check>, Refusal> {
         let refused = |error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY);
         match frame.payload() {
-            Payload::ServerHelloJoin(hello) | Payload::ServerHelloLink(hello) => {
+            Payload::ServerHelloJoin(hello)
+            | Payload::ServerHelloLink(hello)
+            | Payload::ServerAnnounce(hello) => {
                 sender(frame)?;
                 let key = hello.pubkey.key().map_err(refused)?;
                 Ok(sig_if_there(frame, key, None))
@@ -81,13 +84,14 @@ impl Server {
                 let key = self.users.get(&login.user_id).and_then(|user| user.key.as_ref());
                 self.password_rule(link, frame, &login.user_id, key)
             }
-            Payload::ServerWelcome(_)
-            | Payload::ServerAnnounce(_)
-            | Payload::LinkProof(_)
-            | Payload::UserAdvertise(_)
+            Payload::UserAdvertise(_)
             | Payload::UserRemove(_)
             | Payload::ServerDeliver(_)
             | Payload::Heartbeat(_)
+            | Payload::PublicChannelAdd(_)
+            | Payload::PublicChannelUpdated(_) => self.dial_back_rule(frame),
+            Payload::ServerWelcome(_)
+            | Payload::LinkProof(_)
             | Payload::Presence(_)
             | Payload::PresenceRequest(_)
             | Payload::PresenceList(_)
@@ -102,11 +106,11 @@ impl Server {
             | Payload::ListResponse(_)
             | Payload::PubkeyRequest(_)
             | Payload::Pubkey(_)
+            | Payload::UserKeyRequest(_)
+            | Payload::UserKeyAnswer(_)
             | Payload::MsgDirect(_)
             | Payload::UserDeliver(_)
             | Payload::MsgPublicChannel(_)
-            | Payload::PublicChannelAdd(_)
-            | Payload::PublicChannelUpdated(_)
             | Payload::PublicChannelKeyShare(_)
             | Payload::PublicChannelSnapshot(_)
             | Payload::FileStart(_)
@@ -119,10 +123,17 @@ impl Server {
             | Payload::Error(_)
             | Payload::UserRegistered(_)
             | Payload::UserHelloAck(_)
-            | Payload::Unknown(_) => {
-                let detail = format!("{} cannot be a first frame: say who you are", frame.kind());
-                Err(Refusal::of(frame, ErrorCode::UnknownType, detail))
-            }
+            | Payload::Unknown(_) => Err(not_first(frame)),
+        }
+    }
+
+    /// Gossip as the first frame, of a known server that writes only on sockets it dialled.
+    fn dial_back_rule(&self, frame: &Frame) -> Result<Vec<Check>, Refusal> {
+        let from = frame.from().map(|from| ServerId::from(from.clone()));
+        let peer = from.and_then(|from| self.peers.get(&from)).filter(|peer| !peer.record.native);
+        match peer.filter(|peer| peer.dialect.profile().one_way) {
+            Some(peer) => sig(frame, &peer.record.key, peer.form),
+            None => Err(not_first(frame)),
         }
     }
 
@@ -166,8 +177,13 @@ impl Server {
 
     fn server_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let peer = self.peers.get(&link.server);
+        let profile = self.profile(link_id);
+        let known = frame.from().is_some_and(|from| self.peers.contains_key(&ServerId::from(from.clone())));
+        if profile.resigns && known && is_carried(frame.kind()) && frame.from() != Some(link.server.id()) {
+            return Ok(Rule::Ignore("relayed with the relayer's signature"));
+        }
         let own = |required: bool| -> Result<Vec<Check>, Refusal> {
-            if frame.from().is_some_and(|from| from != link.server.id()) {
+            if frame.from().is_some() && self.speaker(link, frame).as_ref() != Some(&link.server) {
                 return Err(foreign(frame));
             }
             let form = peer.and_then(|peer| peer.form);
@@ -189,7 +205,7 @@ impl Server {
             Payload::UserAdvertise(advert) => {
                 let repeats = advert.issued_at.is_some() || advert.server_id != link.server;
                 let repeats = repeats && !self.is_missing(link_id, advert);
-                let Rule::Checks(mut checks) = self.gossip_rule(frame, repeats)? else {
+                let Rule::Checks(mut checks) = self.gossip_rule(link, frame, repeats)? else {
                     return Ok(Rule::Repeat);
                 };
                 checks.extend(attestation_check(advert));
@@ -197,18 +213,21 @@ impl Server {
             }
             Payload::UserRemove(removal) => {
                 let repeats = removal.issued_at.is_some() || removal.server_id != link.server;
-                self.gossip_rule(frame, repeats)
+                self.gossip_rule(link, frame, repeats)
             }
-            Payload::Presence(_) => self.gossip_rule(frame, true),
-            Payload::PublicChannelAdd(add) => self.channel_rule(frame, add.add.len()),
-            Payload::PublicChannelUpdated(updated) => self.channel_rule(frame, updated.wraps.len()),
+            Payload::Presence(_) => self.gossip_rule(link, frame, true),
+            Payload::UserKeyRequest(_) | Payload::UserKeyAnswer(_) if profile.asks_for_keys => {
+                own(true).map(Rule::Checks)
+            }
+            Payload::PublicChannelAdd(add) => self.channel_rule(link, frame, add.add.len()),
+            Payload::PublicChannelUpdated(updated) => self.channel_rule(link, frame, updated.wraps.len()),
             Payload::PublicChannelKeyShare(share) => self.key_share_rule(link, frame, share),
-            Payload::ServerDeliver(message) => self.deliver_rule(frame, message),
+            Payload::ServerDeliver(message) => self.deliver_rule(link, frame, message),
             Payload::MsgPublicChannel(_)
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
-            | Payload::Ack(_) => self.relayed_rule(link, frame),
+            | Payload::Ack(_) => self.relayed_rule(link_id, link, frame),
             Payload::ServerWelcome(_)
             | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
@@ -222,6 +241,8 @@ impl Server {
             | Payload::ListResponse(_)
             | Payload::PubkeyRequest(_)
             | Payload::Pubkey(_)
+            | Payload::UserKeyRequest(_)
+            | Payload::UserKeyAnswer(_)
             | Payload::MsgDirect(_)
             | Payload::UserDeliver(_)
             | Payload::PublicChannelSnapshot(_)
@@ -262,12 +283,13 @@ impl Server {
 
     /// Gossip in transit is verified under the key pinned to its origin. Without `issued_at`, on its origin's
     /// own link, the same text may well be news (not `repeats`): who logs in, out and in again within one `ts`.
-    fn gossip_rule(&self, frame: &Frame, repeats: bool) -> Result<Rule, Refusal> {
-        let from = ServerId::from(sender(frame)?.clone());
+    fn gossip_rule(&self, link: &ServerLink, frame: &Frame, repeats: bool) -> Result<Rule, Refusal> {
+        sender(frame)?;
         if repeats && self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
         }
-        let Some((key, form)) = self.origin_key(&from) else {
+        let origin = self.speaker(link, frame);
+        let Some((key, form)) = origin.and_then(|origin| self.origin_key(&origin)) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };
         Ok(Rule::Checks(sig(frame, key, form)?))
@@ -281,11 +303,12 @@ impl Server {
         asked && !peer.table.claims.contains_key(&advert.user_id)
     }
 
-    fn deliver_rule(&self, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {
-        let from = ServerId::from(sender(frame)?.clone());
+    fn deliver_rule(&self, link: &ServerLink, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {
+        sender(frame)?;
         if self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
         }
+        let Some(from) = self.speaker(link, frame) else { return Err(foreign(frame)) };
         let Some((key, form)) = self.origin_key(&from) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };
@@ -306,11 +329,19 @@ impl Server {
     /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server. Chunks
     /// are many: none is remembered, since the recipient knows them by file and index, and those that are
     /// under way when their author leaves are no fault of whoever carries them.
-    fn relayed_rule(&self, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
+    fn relayed_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let from = sender(frame)?;
         let is_chunk = matches!(frame.payload(), Payload::FileChunk(_));
         if !is_chunk && self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
+        }
+        if from == link.server.id() && self.profile(link_id).user_frames != UserFrames::Relayed {
+            // In the server's name: it says whose frame it is, if anybody does.
+            let theirs = |user: &UserId| self.is_located_at(user, &link.server);
+            return match frame.payload().named_sender().is_none_or(theirs) {
+                true => Ok(Rule::Checks(sig(frame, &link.key, None)?)),
+                false => Err(foreign(frame)),
+            };
         }
         let author = UserId::from(from.clone());
         let key = self.users.get(&author).and_then(|user| user.key.clone());
@@ -331,9 +362,9 @@ impl Server {
     }
 
     /// Gossip about the channel: as long as what we build, and about no more users than one server has.
-    fn channel_rule(&self, frame: &Frame, entries: usize) -> Result<Rule, Refusal> {
+    fn channel_rule(&self, link: &ServerLink, frame: &Frame, entries: usize) -> Result<Rule, Refusal> {
         self.channel_size(frame, entries)?;
-        self.gossip_rule(frame, true)
+        self.gossip_rule(link, frame, true)
     }
 
     fn channel_size(&self, frame: &Frame, entries: usize) -> Result<(), Refusal> {
@@ -354,7 +385,7 @@ impl Server {
         let from = sender(frame)?;
         let author = UserId::from(from.clone());
         if self.peers.contains_key(&ServerId::from(from.clone())) {
-            return self.channel_rule(frame, share.shares.len());
+            return self.channel_rule(link, frame, share.shares.len());
         }
         self.channel_size(frame, share.shares.len())?;
         if self.seen.contains(&frame_key(frame)) {
@@ -437,6 +468,8 @@ impl Server {
             | Payload::UserKeyConflict(_)
             | Payload::ListResponse(_)
             | Payload::Pubkey(_)
+            | Payload::UserKeyRequest(_)
+            | Payload::UserKeyAnswer(_)
             | Payload::UserDeliver(_)
             | Payload::PublicChannelAdd(_)
             | Payload::PublicChannelUpdated(_)
@@ -569,6 +602,11 @@ fn own_frame(user: &UserId, frame: &Frame) -> Result<(), Refusal> {
 
 fn sender(frame: &Frame) -> Result<&Id, Refusal> {
     frame.from().ok_or_else(|| Refusal::of(frame, ErrorCode::UnknownType, "envelope: `from` is missing"))
+}
+
+fn not_first(frame: &Frame) -> Refusal {
+    let detail = format!("{} cannot be a first frame: say who you are", frame.kind());
+    Refusal::of(frame, ErrorCode::UnknownType, detail)
 }
 
 pub(super) fn foreign(frame: &Frame) -> Refusal {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
+use crate::dialect::Dialect;
 use crate::wire::{Binary, HostPort, Meta, PublicKey, ServerId, UserId, WireText, Wrap};
 
 use super::accounts::PasswordCheck;
@@ -196,6 +197,8 @@ pub enum Report {
         link: LinkId,
         /// Whether it proved itself with LINK_PROOF.
         proven: bool,
+        /// How it speaks.
+        dialect: Dialect,
     },
     /// The last link to a server is gone.
     ServerDown {
@@ -359,6 +362,15 @@ pub struct Introducer {
     pub address: HostPort,
     /// Its pinned key.
     pub key: PublicKey,
+    /// How it speaks, if the operator knows; else it is found out.
+    pub dialect: Option<Dialect>,
+}
+
+impl Introducer {
+    /// An introducer whose dialect is to be found out.
+    pub fn new(address: HostPort, key: PublicKey) -> Self {
+        Self { address, key, dialect: None }
+    }
 }
 
 /// Who may join through us (decisions §7).

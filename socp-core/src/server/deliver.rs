@@ -6,6 +6,7 @@ use super::link::Link;
 use super::seen::delivery_key;
 use super::{InTransit, Location, MAX_IN_TRANSIT, Server};
 use crate::crypto::{SharedPayload, Unsigned, Verified};
+use crate::dialect::UserFrames;
 use crate::wire::{
     ErrorCode, ErrorReport, Frame, FrameRef, FrameType, Message, Payload, Recipient, ServerId, Timestamp,
     UserId,
@@ -74,7 +75,7 @@ impl Server {
     pub(super) fn on_server_deliver(&mut self, link_id: LinkId, frame: &Verified, message: &Message) {
         let frame = frame.frame();
         let (Some(recipient), Some(author)) = (&message.user_id, &message.sender) else { return };
-        let Some(origin) = frame.from().cloned().map(ServerId::from) else { return };
+        let Some(origin) = self.speaker_on(link_id, frame) else { return };
         if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
             return self.dropped("delivery on a link that is not up", origin.to_string());
         }
@@ -139,7 +140,6 @@ impl Server {
     /// MSG_PUBLIC_CHANNEL from a user here: to one member, or one ciphertext fanned out as it is.
     pub(super) fn on_msg_public(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
         let frame = frame.frame();
-        let relayed = frame.from().is_some();
         let Some(member) = member_of(frame) else {
             // One frame in, one out to everybody.
             self.charge_message(link);
@@ -148,15 +148,19 @@ impl Server {
             }
             let mut to = self.user_links();
             to.retain(|other| *other != link);
-            if relayed {
+            if frame.from().is_some() {
                 to.extend(self.server_links(&[], None));
             }
-            return self.relay(to, frame);
+            to.retain(|to| self.profile(*to).user_frames == UserFrames::Relayed);
+            self.relay(to, frame);
+            return self.wrap_for_channel(user, frame);
         };
-        match self.onward(frame, &member) {
+        match self.onward(&member) {
             Ok(to) => {
-                if self.is_new_delivery(&member, user, message) {
-                    self.relay(vec![to], frame);
+                if self.is_new_delivery(&member, user, message)
+                    && let Err((code, detail)) = self.pass_to(to, user, &member, frame)
+                {
+                    self.undelivered(link, code, &detail, frame.reference());
                 }
             }
             Err((code, detail)) => self.undelivered(link, code, &detail, frame.reference()),
@@ -165,15 +169,9 @@ impl Server {
 
     /// The link on which a user's own frame goes on to its recipient (decisions §6), or what to tell its
     /// author.
-    pub(super) fn onward(&self, frame: &Frame, recipient: &UserId) -> Result<LinkId, (ErrorCode, String)> {
+    pub(super) fn onward(&self, recipient: &UserId) -> Result<LinkId, (ErrorCode, String)> {
         match self.route(recipient) {
-            Route::Local(to) | Route::Server { hop: to, direct: true, .. } if frame.from().is_some() => {
-                Ok(to)
-            }
-            // Without `from` nobody further on could tell whose it is.
-            Route::Local(_) | Route::Server { direct: true, .. } => {
-                Err((ErrorCode::UnknownType, "envelope: `from` is missing".to_owned()))
-            }
+            Route::Local(to) | Route::Server { hop: to, direct: true, .. } => Ok(to),
             // Users' own frames are believed on their server's own link alone: no detour.
             Route::Server { direct: false, .. } | Route::Unreachable => {
                 let detail = format!("the server of {recipient} cannot be reached at the moment");
@@ -186,12 +184,18 @@ impl Server {
     /// MSG_PUBLIC_CHANNEL of a user elsewhere, with its own text.
     pub(super) fn on_relayed_public(&mut self, link_id: LinkId, frame: &Verified, message: &Message) {
         let frame = frame.frame();
-        let Some(author) = frame.from().cloned().map(UserId::from) else { return };
-        if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
+        let Some(link) = self.links.get(&link_id).and_then(Link::server).filter(|link| link.up) else {
             return;
-        }
+        };
+        let wrapped = frame.from() == Some(link.server.id());
+        let author = match wrapped {
+            true => message.sender.clone(),
+            false => frame.from().cloned().map(UserId::from),
+        };
+        let Some(author) = author else { return };
         self.remember(frame);
-        let Some(member) = member_of(frame) else {
+        let member = message.user_id.clone().filter(|_| wrapped).or_else(|| member_of(frame));
+        let Some(member) = member else {
             self.charge_message(link_id);
             if frame.text().len() > self.config.limits.frame_out_bytes {
                 return self.dropped("public message is too long", author.to_string());
@@ -201,8 +205,10 @@ impl Server {
         };
         match self.route(&member) {
             Route::Local(to) => {
-                if self.is_new_delivery(&member, &author, message) {
-                    self.relay(vec![to], frame);
+                if self.is_new_delivery(&member, &author, message)
+                    && let Err((_, why)) = self.pass_to(to, &author, &member, frame)
+                {
+                    self.dropped("public message is too long", why);
                 }
             }
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {

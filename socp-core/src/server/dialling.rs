@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Server;
-use super::api::{Action, DialPolicy, PinRank};
+use super::api::{Action, DialPolicy, Introducer, PinRank};
 use super::timers::Timer;
+use crate::dialect::Dialect;
 use crate::wire::{HostPort, PublicKey, ServerId};
 
 /// An address that we keep linked.
@@ -15,6 +16,8 @@ use crate::wire::{HostPort, PublicKey, ServerId};
 pub(super) struct Dial {
     /// The key that must answer there.
     pub(super) key: PublicKey,
+    /// How the server speaks, as far as is known before it has said anything.
+    pub(super) dialect: Dialect,
     pub(super) source: Source,
     /// Failures in a row.
     pub(super) failures: u32,
@@ -42,7 +45,9 @@ impl Server {
         let listed = self.config.bootstrap.clone();
         for introducer in listed {
             if introducer.key != self.config.key {
-                self.keep_linked(introducer.address, introducer.key, Source::Proven, Duration::ZERO);
+                let dialect = introducer.dialect.unwrap_or(Dialect::Standard);
+                let Introducer { address, key, .. } = introducer;
+                self.keep_linked(address, key, dialect, Source::Proven, Duration::ZERO);
             }
         }
         let met: Vec<_> = self
@@ -53,13 +58,20 @@ impl Server {
             .filter(|(address, _)| self.may_dial(address))
             .collect();
         for (address, key) in met {
-            self.keep_linked(address, key, Source::Announced, Duration::ZERO);
+            self.keep_linked(address, key, Dialect::Standard, Source::Announced, Duration::ZERO);
         }
     }
 
     /// Adds an address and dials it after `delay`, unless its server is linked. A better source takes an
     /// address over from a worse one.
-    fn keep_linked(&mut self, address: HostPort, key: PublicKey, source: Source, delay: Duration) {
+    fn keep_linked(
+        &mut self,
+        address: HostPort,
+        key: PublicKey,
+        dialect: Dialect,
+        source: Source,
+        delay: Duration,
+    ) {
         let own = self.config.address.as_ref();
         if own.is_none() || own == Some(&address) {
             return;
@@ -67,9 +79,9 @@ impl Server {
         if let Some(dial) = self.dials.get_mut(&address) {
             if source > dial.source {
                 dial.source = source;
-                dial.key = key;
+                dial.key = key.clone();
             }
-            return;
+            return self.note_dialect(&address, &key, dialect);
         }
         if self.dials.len() >= self.config.limits.servers + self.config.bootstrap.len()
             && !self.make_room_for_dial()
@@ -77,7 +89,25 @@ impl Server {
             return self.dropped("too many addresses", address.to_string());
         }
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
-        self.dials.insert(address, Dial { key, source, failures: 0, busy: false });
+        self.dials.insert(address, Dial { key, dialect, source, failures: 0, busy: false });
+    }
+
+    /// How the server at an address speaks, if somebody could tell.
+    fn note_dialect(&mut self, address: &HostPort, key: &PublicKey, dialect: Dialect) {
+        if let Some(dial) = self.dials.get_mut(address).filter(|dial| dial.key == *key)
+            && dialect != Dialect::Standard
+        {
+            dial.dialect = dialect;
+        }
+    }
+
+    /// What was guessed of a server's dialect does not hold: the next dial begins as the standard has it.
+    pub(super) fn greet_by_join(&mut self, address: &HostPort) {
+        if let Some(dial) = self.dials.get_mut(address)
+            && dial.dialect.profile().links_without_join
+        {
+            dial.dialect = Dialect::Standard;
+        }
     }
 
     fn make_room_for_dial(&mut self) -> bool {
@@ -103,22 +133,31 @@ impl Server {
     }
 
     /// An address of another server: bounded per teller and in rate, and only what the policy allows.
-    pub(super) fn keep_learnt_linked(&mut self, teller: &ServerId, address: HostPort, key: PublicKey) {
+    pub(super) fn keep_learnt_linked(
+        &mut self,
+        teller: &ServerId,
+        address: HostPort,
+        key: PublicKey,
+        dialect: Dialect,
+    ) {
         let source = Source::Learnt(teller.clone());
         let told = self.dials.values().filter(|dial| dial.source == source).count();
-        if !self.may_dial(&address) || self.dials.contains_key(&address) {
+        if !self.may_dial(&address) {
             return;
+        }
+        if self.dials.contains_key(&address) {
+            return self.note_dialect(&address, &key, dialect);
         }
         if told >= self.config.limits.learnt_addresses_per_teller {
             self.dropped("too many addresses from one teller", format!("{teller}: {address}"));
             return;
         }
         let delay = self.learnt_slot();
-        self.keep_linked(address, key, source, delay);
+        self.keep_linked(address, key, dialect, source, delay);
     }
 
     /// An address that a server says is its own: the newest replaces the one before.
-    pub(super) fn keep_announced_linked(&mut self, address: HostPort, key: PublicKey) {
+    pub(super) fn keep_announced_linked(&mut self, address: HostPort, key: PublicKey, dialect: Dialect) {
         if !self.may_dial(&address) {
             return;
         }
@@ -133,7 +172,7 @@ impl Server {
             None if self.dials.contains_key(&address) => Duration::ZERO,
             None => self.learnt_slot(),
         };
-        self.keep_linked(address, key, Source::Announced, delay);
+        self.keep_linked(address, key, dialect, Source::Announced, delay);
     }
 
     pub(super) fn may_dial(&self, address: &HostPort) -> bool {

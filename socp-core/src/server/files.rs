@@ -21,7 +21,7 @@ impl Server {
         let onward = if frame.text().len() > self.config.limits.frame_out_bytes {
             Err((ErrorCode::UnknownType, "the frame is too long".to_owned()))
         } else if let Some(recipient) = recipient_of(frame) {
-            self.onward(frame, &recipient).map(|to| (to, recipient))
+            self.onward(&recipient).map(|to| (to, recipient))
         } else {
             let detail = "no recipient: neither payload.to nor to names a user";
             Err((ErrorCode::UserNotFound, detail.to_owned()))
@@ -39,11 +39,19 @@ impl Server {
                 if let (Route::Server { server, .. }, true, Some(ts)) = (route, starts, frame.ts()) {
                     self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server);
                 }
-                self.relay_file(to, frame);
+                if let Err((code, detail)) = self.pass_to(to, user, &recipient, frame) {
+                    self.file_undelivered(link, starts, code, &detail, frame);
+                }
             }
-            Err((code, detail)) if starts => self.undelivered(link, code, &detail, frame.reference()),
-            // Hundreds may be under way when somebody leaves; the first of these says it all.
-            Err((code, detail)) => self.error(link, code, &detail, Some(frame.reference())),
+            Err((code, detail)) => self.file_undelivered(link, starts, code, &detail, frame),
+        }
+    }
+
+    /// Hundreds of chunks may be under way when somebody leaves; the first word about these says it all.
+    fn file_undelivered(&mut self, link: LinkId, starts: bool, code: ErrorCode, detail: &str, frame: &Frame) {
+        match starts {
+            true => self.undelivered(link, code, detail, frame.reference()),
+            false => self.error(link, code, detail, Some(frame.reference())),
         }
     }
 
@@ -60,7 +68,12 @@ impl Server {
             return self.dropped("file for nobody", frame.kind().as_str());
         };
         match self.route(&recipient) {
-            Route::Local(to) => self.relay_file(to, frame),
+            Route::Local(to) => {
+                let Some(author) = frame.from().cloned().map(UserId::from) else { return };
+                if let Err((_, why)) = self.pass_to(to, &author, &recipient, frame) {
+                    self.dropped("file frame is too long", why);
+                }
+            }
             // Of the rest the removal, which is on its way, will tell.
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {
                 if *frame.kind() == FrameType::FileStart {
@@ -70,15 +83,6 @@ impl Server {
                 }
                 self.dropped("file for nobody here", recipient.to_string());
             }
-        }
-    }
-
-    /// Chunks stay in their order, and FILE_END behind them; all else goes before.
-    fn relay_file(&mut self, to: LinkId, frame: &Frame) {
-        match frame.payload() {
-            Payload::FileChunk(_) | Payload::FileEnd(_) => self.relay_bulk(to, frame),
-            // FILE_START and ACK.
-            _ => self.relay(vec![to], frame),
         }
     }
 }

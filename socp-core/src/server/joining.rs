@@ -9,8 +9,9 @@ use super::pins::PinOutcome;
 use super::timers::Timer;
 use crate::close_code;
 use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::dialect::{Dialect, Observed, WelcomeClients};
 use crate::wire::{
-    ErrorCode, HostPort, Id, LinkProof, LinkRole, Nonce, Payload, PublicKey, Recipient, ServerHello,
+    ErrorCode, HostPort, Id, KeyForm, LinkProof, LinkRole, Nonce, Payload, PublicKey, Recipient, ServerHello,
     ServerId, ServerWelcome, WelcomeEntry,
 };
 
@@ -23,12 +24,21 @@ struct Refused {
 impl Server {
     /// We dialled: introduce ourselves. `None` if nobody wants that address any more.
     pub(super) fn join(&mut self, link: LinkId, address: &HostPort) -> Option<Joining> {
-        let dialled = self.dials.get(address).map(|dial| dial.key.clone());
-        let (Some(key), Some(_)) = (dialled, &self.config.address) else {
+        let dialled = self.dials.get(address).map(|dial| (dial.key.clone(), dial.dialect));
+        let (Some((key, dialect)), Some(_)) = (dialled, &self.config.address) else {
             self.out.push(Action::Close { link, code: close_code::NORMAL, reason: "no longer wanted" });
             return None;
         };
+        self.set_dialect(link, dialect);
         let nonce = self.nonce();
+        let listed = self.config.bootstrap.iter().any(|introducer| introducer.address == *address);
+        if dialect.profile().links_without_join && !listed {
+            let to = self.server_of_key(&key).map_or(Recipient::Unnamed, |server| Recipient::from(&server));
+            // With the nonce one of ours, of whom a foreign introducer told, asks for a JOIN instead.
+            self.introduce_ourselves(link, to, Some(nonce));
+            self.timers.set(Timer::Welcome(link), self.now.instant + self.config.timing.dial_back);
+            return Some(Joining { address: address.clone(), key, nonce, introduced: true });
+        }
         let hello = self.hello(Some(nonce));
         self.send(link, Recipient::Named(address.to_string().into()), &Payload::ServerHelloJoin(hello));
         self.timers.set(Timer::Welcome(link), self.now.instant + self.config.timing.welcome);
@@ -41,10 +51,18 @@ impl Server {
             return;
         };
         if joining.introduced {
-            return self.close(link_id, close_code::POLICY, "no welcome");
+            let (key, address) = (joining.key.clone(), joining.address.clone());
+            return match self.server_of_key(&key) {
+                // Whoever is greeted without JOIN need not answer.
+                Some(server) if self.profile(link_id).links_without_join => {
+                    self.identify(link_id, &server, &key, None, Some(address), None);
+                    self.link_up(link_id);
+                }
+                Some(_) | None => self.close(link_id, close_code::POLICY, "no welcome"),
+            };
         }
         joining.introduced = true;
-        self.introduce_ourselves(link_id, Recipient::Unnamed);
+        self.introduce_ourselves(link_id, Recipient::Unnamed, None);
         self.timers.set(Timer::Welcome(link_id), self.now.instant + self.config.timing.greeting);
     }
 
@@ -55,12 +73,14 @@ impl Server {
             Payload::ServerWelcome(welcome) => self.on_welcome(link_id, &frame, welcome),
             Payload::Error(error) => {
                 self.dropped("join refused", format!("{address}: {} {}", error.code, error.detail));
+                self.greet_by_join(&address);
                 self.close(link_id, close_code::NORMAL, "join refused");
             }
             Payload::CtrlClose(_) => self.close(link_id, close_code::NORMAL, "closed by peer"),
             // A server that sends no WELCOME has said with this who it is.
             _ => {
                 let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
+                self.recognise(link_id, &frame, &key);
                 let rank = self.rank_of(&key, true, PinRank::Introduced);
                 let outcome = match self.is_native(&server) || self.is_key_of_native(&key) {
                     true => PinOutcome::Conflict,
@@ -80,6 +100,7 @@ impl Server {
         let (key, address, our_nonce, introduced) =
             (joining.key.clone(), joining.address.clone(), joining.nonce, joining.introduced);
         let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
+        self.recognise(link_id, frame, &key);
         let signed = frame.proof(Purpose::Transport).is_some();
         let their_nonce = welcome.nonce.filter(|_| signed);
         if their_nonce.is_none() && (self.is_native(&server) || self.is_key_of_native(&key)) {
@@ -114,14 +135,12 @@ impl Server {
             self.send_link_proof(link_id, &server, nonces, LinkRole::Dial, &address);
         }
         if !introduced {
-            self.introduce_ourselves(link_id, Recipient::from(&server));
+            self.introduce_ourselves(link_id, Recipient::from(&server), None);
         }
-        if signed {
-            self.learn_from_welcome(&server, welcome);
-        }
+        self.learn_from_welcome(link_id, &server, welcome, signed);
         if nonces.is_none() {
             self.link_up(link_id);
-            if signed {
+            if signed && self.profile(link_id).welcome_clients == WelcomeClients::Users {
                 self.take_welcomed_clients(link_id, &server, frame.frame().ts(), welcome);
             }
         }
@@ -164,7 +183,8 @@ impl Server {
         self.peers.values().any(|peer| peer.record.native && peer.record.key == *key)
     }
 
-    /// SERVER_HELLO_JOIN, or SERVER_HELLO_LINK as a first frame, on a link that somebody else dialled.
+    /// SERVER_HELLO_JOIN, or SERVER_HELLO_LINK or SERVER_ANNOUNCE as a first frame, on a link that somebody else
+    /// dialled.
     pub(super) fn on_server_hello(
         &mut self,
         link_id: LinkId,
@@ -173,6 +193,7 @@ impl Server {
         is_join: bool,
     ) {
         let (Some(from), Ok(key)) = (frame.frame().from(), hello.pubkey.key()) else { return };
+        self.recognise(link_id, frame, key);
         let signed = frame.proof(Purpose::Transport).is_some();
         // `type` is not signed: a JOIN that comes again as a HELLO_LINK brings a nonce and proves nothing.
         let their_nonce = hello.nonce.filter(|_| signed && is_join);
@@ -273,6 +294,10 @@ impl Server {
         assigned: Option<ServerId>,
     ) {
         self.timers.cancel(&Timer::Welcome(link_id));
+        let dialect = self.dialect(link_id);
+        if let Some(peer) = self.peers.get_mut(server) {
+            peer.dialect = dialect;
+        }
         if nonces.is_some() {
             self.timers.set(Timer::LinkProof(link_id), self.now.instant + self.config.timing.link_proof);
         }
@@ -289,6 +314,57 @@ impl Server {
                 up: false,
             });
         }
+    }
+
+    /// Notes how a peer speaks: by the operator's word, else by what it shows.
+    fn recognise(&mut self, link: LinkId, frame: &Verified, key: &PublicKey) {
+        let listed = self.config.bootstrap.iter().find(|introducer| introducer.key == *key);
+        let told = listed.and_then(|introducer| introducer.dialect);
+        let signature = frame.proof(Purpose::Transport).and_then(|proof| proof.form);
+        let observed = Observed { frame: frame.frame(), signature };
+        if let Some(dialect) = told.or_else(|| Dialect::of(&observed)) {
+            self.set_dialect(link, dialect);
+        }
+    }
+
+    pub(super) fn set_dialect(&mut self, link: LinkId, dialect: Dialect) {
+        match dialect {
+            Dialect::Standard => self.dialects.remove(&link),
+            other => self.dialects.insert(link, other),
+        };
+    }
+
+    fn server_of_key(&self, key: &PublicKey) -> Option<ServerId> {
+        let mut peers = self.peers.iter();
+        peers.find(|(_, peer)| peer.record.key == *key).map(|(server, _)| server.clone())
+    }
+
+    /// Gossip as the first frame, signed by a known server that writes only on sockets it dialled.
+    pub(super) fn on_dial_back(&mut self, link_id: LinkId, frame: Verified) {
+        let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
+        let Some((key, dialect)) =
+            self.peers.get(&server).map(|peer| (peer.record.key.clone(), peer.dialect))
+        else {
+            return;
+        };
+        self.timers.cancel(&Timer::Greeting(link_id));
+        self.set_dialect(link_id, dialect);
+        self.identify(link_id, &server, &key, None, None, None);
+        self.link_up(link_id);
+        self.on_frame(link_id, frame);
+    }
+
+    /// Whether a link on which nobody has said anything may be the one on which a server is going to write that
+    /// writes only on sockets it dialled: one for each such server.
+    pub(super) fn may_be_dial_back(&self) -> bool {
+        let is_silent = |link: &&Link| link.is_greeting() && !self.timers.is_set(&Timer::Greeting(link.id));
+        let silent = self.links.values().filter(is_silent).count();
+        let expected = self.peers.values().filter(|peer| {
+            let accepted =
+                peer.links.iter().filter_map(|link| self.links.get(link)).any(|link| !link.is_dialled());
+            peer.dialect.profile().one_way && !peer.links.is_empty() && !accepted
+        });
+        silent < expected.count()
     }
 
     pub(super) fn on_link_proof_overdue(&mut self, link_id: LinkId) {
@@ -336,7 +412,7 @@ impl Server {
         if let (Some(address), Some(assigned)) = (dialled, assigned) {
             self.adopt(assigned);
             self.send_link_proof(link_id, server, nonces, LinkRole::Dial, &address);
-            self.introduce_ourselves(link_id, Recipient::from(server));
+            self.introduce_ourselves(link_id, Recipient::from(server), None);
         }
         self.link_up(link_id);
     }
@@ -370,8 +446,8 @@ impl Server {
         self.send(link, Recipient::from(server), &Payload::LinkProof(proof));
     }
 
-    fn introduce_ourselves(&mut self, link: LinkId, to: Recipient) {
-        let hello = self.hello(None);
+    fn introduce_ourselves(&mut self, link: LinkId, to: Recipient, nonce: Option<Nonce>) {
+        let hello = self.hello(nonce);
         self.send(link, to, &Payload::ServerHelloLink(hello));
         self.announce(link);
     }
@@ -441,16 +517,21 @@ impl Server {
     }
 
     /// The servers that a WELCOME names, in either list (decisions §7).
-    pub(super) fn learn_from_welcome(&mut self, teller: &ServerId, welcome: &ServerWelcome) {
+    fn learn_from_welcome(&mut self, link: LinkId, teller: &ServerId, welcome: &ServerWelcome, signed: bool) {
+        let profile = self.profile(link);
+        let spoken = self.dialect(link);
+        // Unsigned it suggests addresses and first pins (decisions §2).
+        let rank = if signed { PinRank::Introduced } else { PinRank::Claimed };
         let named = welcome.servers.iter().chain(&welcome.clients);
         for entry in named.take(self.config.limits.servers) {
-            let (Some(server), Some(Ok(key))) =
-                (&entry.server_id, entry.pubkey.as_ref().map(|field| field.key()))
-            else {
-                continue;
-            };
-            let Some(address) = entry.address().filter(|_| server != teller) else { continue };
-            self.learn_server(teller, server, key, address, PinRank::Introduced);
+            let clients_are_servers = profile.welcome_clients == WelcomeClients::Servers;
+            let user = entry.user_id.as_ref().filter(|_| clients_are_servers);
+            let server = entry.server_id.clone().or_else(|| Some(ServerId::from(user?.id().clone())));
+            let (Some(server), Some(field)) = (server, &entry.pubkey) else { continue };
+            let Ok(key) = field.key() else { continue };
+            let dialect = written_by(spoken, field.form());
+            let Some(address) = entry.address().filter(|_| server != *teller) else { continue };
+            self.learn_server(teller, &server, key, address, dialect, rank);
         }
     }
 
@@ -460,6 +541,7 @@ impl Server {
         server: &ServerId,
         key: &PublicKey,
         address: HostPort,
+        dialect: Dialect,
         rank: PinRank,
     ) {
         let welcome = match &self.config.join {
@@ -472,7 +554,7 @@ impl Server {
         match self.pin_server(server, key, rank, Some(address.clone())) {
             PinOutcome::Conflict | PinOutcome::Full => {}
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {
-                self.keep_learnt_linked(teller, address, key.clone());
+                self.keep_learnt_linked(teller, address, key.clone(), dialect);
             }
         }
     }
@@ -501,12 +583,14 @@ impl Server {
                 if moved {
                     self.persist_server(&from);
                     if up {
-                        self.keep_announced_linked(address.clone(), key.clone());
+                        let dialect = self.dialect(link_id);
+                        self.keep_announced_linked(address.clone(), key.clone(), dialect);
                     }
                 }
             }
         } else if up {
-            self.learn_server(&teller, &from, key, address.clone(), PinRank::Claimed);
+            let dialect = written_by(Dialect::Standard, hello.pubkey.form());
+            self.learn_server(&teller, &from, key, address.clone(), dialect, PinRank::Claimed);
         }
         let until = self.now.instant + self.config.timing.presence_lost;
         let text = frame.frame().text();
@@ -516,9 +600,15 @@ impl Server {
             peer.announced = Some(Announced { address, text: text.clone(), until });
         }
         self.remember(frame.frame());
-        let to = self.server_links(&[&from, &teller], Some(link_id));
+        let to = self.gossip_links(&[&from, &teller], Some(link_id));
         self.relay(to, frame.frame());
     }
+}
+
+/// How a server probably speaks of which somebody tells: like the teller, unless its key is written otherwise.
+fn written_by(teller: Dialect, form: KeyForm) -> Dialect {
+    let writes = |dialect: &Dialect| dialect.profile().keys == form;
+    std::iter::once(teller).chain(Dialect::ALL).find(writes).unwrap_or(Dialect::Standard)
 }
 
 /// The longest announcement that is kept: key and signature take 1.5 KiB.

@@ -129,6 +129,9 @@ pub struct Timing {
     pub greeting: Duration,
     /// To a peer without WELCOME we introduce ourselves after this (decisions §4).
     pub welcome: Duration,
+    /// Peers of the dialects that greet without JOIN answer nothing: after this a link that we dialled counts,
+    /// and those who write only on links of their own have had time to dial.
+    pub dial_back: Duration,
     /// Both LINK_PROOFs must hold within this (decisions §4).
     pub link_proof: Duration,
     /// A LOGIN_CHALLENGE is good for this long (decisions §4).
@@ -175,6 +178,7 @@ impl Default for Timing {
             silence: secs(45),
             greeting: secs(10),
             welcome: secs(2),
+            dial_back: secs(1),
             link_proof: secs(5),
             challenge: secs(30),
             password: secs(30),

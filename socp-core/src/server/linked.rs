@@ -43,12 +43,13 @@ impl Server {
             self.close(loser, close_code::NORMAL, "duplicate link");
         }
         self.timers.cancel(&Timer::Unreachable(server.clone()));
-        self.report(Report::ServerUp { server: server.clone(), link: link_id, proven });
+        let dialect = self.dialect(link_id);
+        self.report(Report::ServerUp { server: server.clone(), link: link_id, proven, dialect });
         match dialled_address {
             Some(dialled) => self.dial_succeeded(&dialled),
             None => {
                 if let Some(address) = address {
-                    self.keep_announced_linked(address, key);
+                    self.keep_announced_linked(address, key, dialect);
                 }
             }
         }

@@ -18,6 +18,7 @@ mod deliver;
 mod dialling;
 mod directory;
 mod files;
+mod foreign;
 mod joining;
 mod limits;
 mod link;
@@ -45,9 +46,10 @@ pub use api::{
 pub use limits::{Limits, Timing};
 
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
+use crate::dialect::Dialect;
 use crate::wire::{
     Attestation, Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
-    ServerId, Timestamp, UserHelloAck, UserId,
+    ServerId, Timestamp, UserAdvertise, UserHelloAck, UserId, UserRemove,
 };
 use crate::{Deadline, Now, close_code};
 use accounts::Accounts;
@@ -71,6 +73,8 @@ pub struct Server {
     issued_at: u64,
     timers: Timers,
     links: BTreeMap<LinkId, Link>,
+    /// Links whose peers speak a dialect: what leaves on them is dressed for it.
+    dialects: BTreeMap<LinkId, Dialect>,
     /// Every server we know (§5 `servers`, `server_addrs`).
     peers: BTreeMap<ServerId, Peer>,
     /// Every address that we keep linked.
@@ -200,6 +204,7 @@ impl Server {
             issued_at: snapshot.issued_at,
             timers: Timers::default(),
             links: BTreeMap::new(),
+            dialects: BTreeMap::new(),
             peers: BTreeMap::new(),
             dials: BTreeMap::new(),
             next_learnt_dial: now.instant,
@@ -394,10 +399,16 @@ impl Server {
         match frame.frame().payload() {
             Payload::ServerHelloJoin(hello) => self.on_server_hello(link, &frame, hello, true),
             Payload::ServerHelloLink(hello) => self.on_server_hello(link, &frame, hello, false),
+            Payload::ServerAnnounce(hello) => {
+                self.on_server_hello(link, &frame, hello, false);
+                self.on_announce(link, &frame, hello);
+            }
             Payload::UserHello(hello) => self.on_user_hello(link, &frame, hello),
             Payload::UserRegister(registration) => self.on_user_register(link, &frame, registration),
             Payload::UserLogin(login) => self.on_user_login(link, &frame, login),
-            _ => self.close(link, close_code::NORMAL, "closed by peer"),
+            Payload::CtrlClose(_) => self.close(link, close_code::NORMAL, "closed by peer"),
+            // The rules let nothing else through but gossip.
+            _ => self.on_dial_back(link, frame),
         }
     }
 
@@ -414,10 +425,23 @@ impl Server {
             Payload::ServerAnnounce(hello) => self.on_announce(link, &frame, hello),
             Payload::ServerHelloJoin(_) | Payload::ServerHelloLink(_) => {}
             Payload::UserAdvertise(advert) => {
-                let advert = advert.clone();
+                let advert = UserAdvertise {
+                    server_id: self.origin(link, &frame, &advert.server_id),
+                    ..advert.clone()
+                };
                 self.on_user_advertise(link, frame, &advert);
             }
-            Payload::UserRemove(removal) => self.on_user_remove(link, &frame, removal),
+            Payload::UserRemove(removal) => {
+                let removal = UserRemove {
+                    server_id: self.origin(link, &frame, &removal.server_id),
+                    ..removal.clone()
+                };
+                self.on_user_remove(link, &frame, &removal);
+            }
+            Payload::UserKeyRequest(request) => {
+                self.on_pub_key_request(link, server, frame.frame(), &request.recipient_uuid);
+            }
+            Payload::UserKeyAnswer(answer) => self.on_pub_key(link, server, answer),
             Payload::Presence(presence) => self.on_presence(link, &frame, presence),
             Payload::PresenceRequest(request) => self.on_presence_request(link, &request.server_id),
             Payload::PresenceList(list) => self.on_presence_list(link, list),
@@ -526,7 +550,7 @@ impl Server {
     }
 
     fn on_greeting_timeout(&mut self, link: LinkId) {
-        if self.links.get(&link).is_some_and(Link::is_greeting) {
+        if self.links.get(&link).is_some_and(Link::is_greeting) && !self.may_be_dial_back() {
             self.error(link, ErrorCode::Timeout, "said too late who you are", None);
             self.close(link, close_code::POLICY, "no greeting");
         }
@@ -551,6 +575,7 @@ impl Server {
             });
         }
         self.links.clear();
+        self.dialects.clear();
         self.local.clear();
         self.timers = Timers::default();
     }
@@ -571,6 +596,7 @@ impl Server {
 
     fn drop_link(&mut self, link_id: LinkId) {
         let Some(link) = self.links.remove(&link_id) else { return };
+        self.dialects.remove(&link_id);
         for timer in [Timer::Silence, Timer::Greeting, Timer::Welcome, Timer::LinkProof, Timer::Challenge] {
             self.timers.cancel(&timer(link_id));
         }

@@ -1,5 +1,6 @@
 //! What leaves the machine: frames, budgets for what costs us work, chance and counters.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
@@ -9,6 +10,7 @@ use super::api::{Action, LinkId, Outgoing, Record, Report};
 use super::link::LinkState;
 use super::seen::{SeenKey, frame_key};
 use crate::crypto::{SharedPayload, Unsigned};
+use crate::dialect::{Dialect, Profile};
 use crate::wire::{ErrorCode, ErrorReport, Frame, FrameRef, Nonce, Payload, Recipient, ServerId, Timestamp};
 
 impl Server {
@@ -29,21 +31,47 @@ impl Server {
         self.send_to(links, frame);
     }
 
-    pub(super) fn send_to(&mut self, to: Vec<LinkId>, frame: Unsigned) {
+    pub(super) fn send_to(&mut self, mut to: Vec<LinkId>, frame: Unsigned) {
+        if !self.dialects.is_empty() {
+            self.send_dressed(&mut to, &frame);
+        }
         if !to.is_empty() {
             self.out.push(Action::Send { to, frame: Outgoing::Own(frame) });
         }
+    }
+
+    /// Takes out the links whose peers speak a dialect, and sends them the frame as they want it: signed once a
+    /// dialect.
+    fn send_dressed(&mut self, to: &mut Vec<LinkId>, frame: &Unsigned) {
+        let mut dressed: BTreeMap<Dialect, Vec<LinkId>> = BTreeMap::new();
+        to.retain(|link| match self.dialects.get(link) {
+            Some(dialect) => {
+                dressed.entry(*dialect).or_default().push(*link);
+                false
+            }
+            None => true,
+        });
+        for (dialect, to) in dressed {
+            if let Some(frame) = frame.dressed(dialect) {
+                self.out.push(Action::Send { to, frame: Outgoing::Own(frame) });
+            }
+        }
+    }
+
+    /// How the peer of a link speaks.
+    pub(super) fn dialect(&self, link: LinkId) -> Dialect {
+        self.dialects.get(&link).copied().unwrap_or(Dialect::Standard)
+    }
+
+    /// What follows from it.
+    pub(super) fn profile(&self, link: LinkId) -> &'static Profile {
+        self.dialect(link).profile()
     }
 
     pub(super) fn relay(&mut self, to: Vec<LinkId>, frame: &Frame) {
         if !to.is_empty() {
             self.out.push(Action::Send { to, frame: Outgoing::Relay(frame.text().clone()) });
         }
-    }
-
-    /// Relays a part of a file, behind everything else.
-    pub(super) fn relay_bulk(&mut self, to: LinkId, frame: &Frame) {
-        self.out.push(Action::Send { to: vec![to], frame: Outgoing::Bulk(frame.text().clone()) });
     }
 
     /// Sends an ERROR if the link's budget has one left: each costs a signature.
@@ -138,6 +166,13 @@ impl Server {
             })
             .filter_map(|(_, peer)| peer.link())
             .collect()
+    }
+
+    /// One link to each server that takes gossip of others, without those named.
+    pub(super) fn gossip_links(&self, without: &[&ServerId], came_by: Option<LinkId>) -> Vec<LinkId> {
+        let mut links = self.server_links(without, came_by);
+        links.retain(|link| self.profile(*link).relays);
+        links
     }
 
     // Chance and counters.

@@ -7,6 +7,7 @@ use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
 use super::budget::Budget;
 use super::peer::{Peer, PresenceTable};
 use super::{Server, User};
+use crate::dialect::Dialect;
 use crate::wire::{HostPort, PublicKey, ServerId, UserId};
 
 /// What became of a key that was seen for an id.
@@ -262,6 +263,7 @@ fn is_stranger(peer: &Peer) -> bool {
 fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
     Peer {
         record,
+        dialect: Dialect::Standard,
         form: None,
         announced: None,
         links: Vec::new(),

@@ -161,6 +161,12 @@ impl Server {
         true
     }
 
+    /// The server that an advert or removal speaks for: the one it names, if it is its own.
+    pub(super) fn origin(&self, link: LinkId, frame: &Verified, named: &ServerId) -> ServerId {
+        let own = frame.frame().from() == Some(named.id());
+        self.speaker_on(link, frame.frame()).filter(|_| own).unwrap_or_else(|| named.clone())
+    }
+
     /// Whether a frame speaks for the server it names, and on a link where that may be believed.
     fn is_gossip_of(
         &mut self,
@@ -169,7 +175,7 @@ impl Server {
         origin: &ServerId,
         issued_at: Option<u64>,
     ) -> bool {
-        let by_origin = frame.from() == Some(origin.id());
+        let by_origin = self.speaker_on(link_id, frame).as_ref() == Some(origin);
         let link = self.links.get(&link_id).and_then(Link::server);
         let up = link.is_some_and(|link| link.up);
         let direct = link.is_some_and(|link| link.server == *origin);
@@ -242,9 +248,16 @@ impl Server {
     }
 
     /// Stores a claim, pins its key, and tells whoever must know. False if there is no room.
-    fn take_claim(&mut self, link_id: LinkId, origin: &ServerId, user: &UserId, claim: Claim) -> bool {
+    pub(super) fn take_claim(
+        &mut self,
+        link_id: LinkId,
+        origin: &ServerId,
+        user: &UserId,
+        claim: Claim,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(origin) else { return false };
         let is_new = !peer.table.claims.contains_key(user);
+        let without_key = claim.key.is_none();
         if is_new && peer.table.claims.len() >= self.config.limits.users_per_origin {
             self.dropped("too many users of one server", format!("{origin}: {user}"));
             return false;
@@ -265,6 +278,9 @@ impl Server {
             entry.add_claim_by(origin);
         }
         self.heard_of(origin, link_id);
+        if without_key {
+            self.ask_for_key(link_id, origin, user);
+        }
         let moved = self.relocate(user);
         self.join_channel_from(origin, user);
         if !moved && outcome == Some(PinOutcome::Replaced) {
@@ -345,9 +361,13 @@ impl Server {
 
     /// Relays gossip with its own text to every server but the sender and the origin.
     pub(super) fn pass_on(&mut self, link_id: LinkId, origin: &ServerId, frame: &Frame) {
+        if frame.from() != Some(origin.id()) {
+            // Under a name that nobody knows, nobody else would believe it.
+            return;
+        }
         let sender = self.links.get(&link_id).and_then(Link::server).map(|link| link.server.clone());
         let without: Vec<&ServerId> = sender.iter().chain([origin]).collect();
-        let to = self.server_links(&without, Some(link_id));
+        let to = self.gossip_links(&without, Some(link_id));
         self.relay(to, frame);
     }
 

@@ -204,7 +204,7 @@ impl World {
                     self.promise(Promise::Gone { user: user.clone(), server });
                 }
             }
-            Report::ServerUp { server: id, link, proven: true } => {
+            Report::ServerUp { server: id, link, proven: true, .. } => {
                 let honest = self.server_of(id).map(Site::Server);
                 if honest.is_some() && self.other_end(*link) != honest {
                     let detail = format!("s{server} takes {:?} for {id}", self.other_end(*link));

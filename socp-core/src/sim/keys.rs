@@ -58,8 +58,10 @@ pub fn fake_key(number: u64) -> PublicKey {
 }
 
 /// A hash in place of a signature, as long as a real one, so that frames have their real length.
-pub fn fake_signature(key: &PublicKey, message: &[u8]) -> Signature {
-    let digest = Sha256::new().chain_update(key.id().as_bytes()).chain_update(message).finalize();
+pub fn fake_signature(key: &PublicKey, message: &[u8], salt: SaltLength) -> Signature {
+    let salt = salt.bytes().to_be_bytes();
+    let digest =
+        Sha256::new().chain_update(key.id().as_bytes()).chain_update(salt).chain_update(message).finalize();
     digest.repeat(RSA_BYTES / digest.len()).into()
 }
 
@@ -70,8 +72,8 @@ impl Signer for FakeSigner {
         &self.0
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
-        Ok(fake_signature(&self.0, message))
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
+        Ok(fake_signature(&self.0, message, salt))
     }
 }
 
@@ -79,7 +81,7 @@ struct FakeVerifier;
 
 impl Verifier for FakeVerifier {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8], salt: SaltLength) -> bool {
-        salt == SaltLength::Digest && signature == &*fake_signature(key, message)
+        signature == &*fake_signature(key, message, salt)
     }
 }
 

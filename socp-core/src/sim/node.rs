@@ -114,9 +114,9 @@ impl World {
             }
             for other in listed {
                 let key = pairs[other].signer.public_key().clone();
-                config.bootstrap.push(Introducer { address: server_address(other), key: key.clone() });
+                config.bootstrap.push(Introducer::new(server_address(other), key.clone()));
                 if self.setup.faults.two_addresses && other != server {
-                    config.bootstrap.push(Introducer { address: second_address(other), key });
+                    config.bootstrap.push(Introducer::new(second_address(other), key));
                 }
             }
             self.trace.name(id.as_str(), format!("s{server}"));

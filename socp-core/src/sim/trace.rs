@@ -105,7 +105,7 @@ fn report_line(report: &Report) -> String {
     match report {
         Report::UserOnline { user, server } => format!("{user} is at {server}"),
         Report::UserOffline { user } => format!("{user} is nowhere"),
-        Report::ServerUp { server, link, proven } => {
+        Report::ServerUp { server, link, proven, dialect: _ } => {
             format!("{server} is up on {link:?}{}", if *proven { "" } else { ", unproven" })
         }
         Report::ServerDown { server } => format!("{server} is down"),

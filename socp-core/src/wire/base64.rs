@@ -10,11 +10,34 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const READ: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, READ.with_encode_padding(false));
+const URL_PADDED: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, READ);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, READ);
 
 /// Encodes as base64url without padding, the standard's form.
 pub fn encode(bytes: &[u8]) -> String {
     URL.encode(bytes)
+}
+
+/// How a dialect writes base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base64Form {
+    /// The url alphabet without padding: the standard's, and ours.
+    Url,
+    /// The url alphabet with padding.
+    UrlPadded,
+    /// The standard alphabet with padding.
+    Standard,
+}
+
+impl Base64Form {
+    /// Writes bytes in this form.
+    pub fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Url => URL.encode(bytes),
+            Self::UrlPadded => URL_PADDED.encode(bytes),
+            Self::Standard => STANDARD.encode(bytes),
+        }
+    }
 }
 
 /// Decodes base64 in the url or the standard alphabet, padded or not. Nothing else passes: no white

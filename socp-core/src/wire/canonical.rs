@@ -6,6 +6,7 @@
 //! Duplicate keys in any object are refused: two readers could otherwise see two different frames
 //! under one signature.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Why a text has no canonical form.
@@ -77,6 +78,21 @@ pub(crate) fn members(text: &str, max_depth: usize) -> Result<Vec<Member>, Canon
     let members = scanner.object(1)?;
     scanner.end()?;
     Ok(members)
+}
+
+/// The canonical object of these fields: keys and the canonical texts of their values.
+pub(crate) fn object(fields: &BTreeMap<String, String>) -> String {
+    let mut out = String::from("{");
+    for (index, (key, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        push_string(&mut out, key);
+        out.push(':');
+        out.push_str(value);
+    }
+    out.push('}');
+    out
 }
 
 /// A canonical object without one of its members: what a signature inside it covers.

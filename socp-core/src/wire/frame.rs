@@ -63,6 +63,7 @@ pub struct Frame {
     payload_received: std::ops::Range<usize>,
     payload_canonical: Box<str>,
     sig: Option<Binary>,
+    has_empty_sig: bool,
 }
 
 /// Why a text is not a frame. All but `TooLong` are answered with `UNKNOWN_TYPE`.
@@ -140,7 +141,9 @@ impl Frame {
         let from = from.map(|from| from.parse()).transpose();
         let from = from.map_err(|error: super::ids::IdError| envelope("from", &error.to_string()))?;
         let to = field::<String>("to", fields.to)?.map_or(Recipient::Unnamed, |to| Recipient::parse(&to));
-        let sig = field::<String>("sig", fields.sig)?.filter(|sig| !sig.is_empty());
+        let sig = field::<String>("sig", fields.sig)?;
+        let has_empty_sig = sig.as_ref().is_some_and(String::is_empty);
+        let sig = sig.filter(|sig| !sig.is_empty());
         let sig =
             sig.map(|sig| Binary::parse(&sig)).transpose().map_err(|_| envelope("sig", "is not base64"))?;
         Ok(Self {
@@ -152,6 +155,7 @@ impl Frame {
             payload_received,
             payload_canonical: payload_canonical.into(),
             sig,
+            has_empty_sig,
             text,
         })
     }
@@ -202,6 +206,29 @@ impl Frame {
     /// `sig`; absent, null and `""` are none.
     pub fn sig(&self) -> Option<&Binary> {
         self.sig.as_ref()
+    }
+
+    /// Whether `sig` is there and empty: unsigned, as some dialects say it.
+    pub fn has_empty_sig(&self) -> bool {
+        self.has_empty_sig
+    }
+
+    /// The frame's text with an envelope that says whose it is and for whom: for users who leave that out.
+    pub(crate) fn completed(&self, from: &Id, to: &Id, now: Timestamp) -> WireText {
+        let literal = super::string_literal;
+        let mut text = format!(
+            "{{\"type\":{},\"from\":{},\"to\":{},\"ts\":{},\"payload\":{}",
+            literal(self.kind.as_str()),
+            literal(from.as_str()),
+            literal(to.as_str()),
+            self.ts.unwrap_or(now),
+            self.payload_received(),
+        );
+        if let Some(sig) = &self.sig {
+            text.push_str(&format!(",\"sig\":{}", literal(sig.text())));
+        }
+        text.push('}');
+        text.into()
     }
 
     /// How an ERROR that answers this frame refers to it.

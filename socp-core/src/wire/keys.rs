@@ -7,7 +7,7 @@ use base64::Engine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::base64::{decode, encode};
+use super::base64::{Base64Form, decode, encode};
 
 /// Length in bytes of a DER SubjectPublicKeyInfo of an RSA-4096 key with e = 65537.
 pub const SPKI_BYTES: usize = 550;
@@ -117,6 +117,31 @@ impl PublicKey {
     pub fn to_field(&self) -> String {
         encode(self.spki())
     }
+
+    /// The key as a payload field of a dialect.
+    pub fn to_field_in(&self, form: KeyForm) -> String {
+        match form {
+            KeyForm::Der => self.to_field(),
+            KeyForm::Pem => Base64Form::Url.encode(self.to_pem().as_bytes()),
+            KeyForm::PemPadded => Base64Form::UrlPadded.encode(self.to_pem().as_bytes()),
+        }
+    }
+
+    /// The key as PEM text (`PUBLIC KEY`), with a line break at its end.
+    pub fn to_pem(&self) -> String {
+        const LINE_BYTES: usize = 64;
+        let body = base64::engine::general_purpose::STANDARD.encode(self.spki());
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(LINE_BYTES));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = after;
+        }
+        pem.push_str("-----END PUBLIC KEY-----\n");
+        pem
+    }
 }
 
 impl PartialEq for PublicKey {
@@ -164,27 +189,67 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// How a dialect writes public keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// Base64url of DER SubjectPublicKeyInfo: the standard's, and ours.
+    Der,
+    /// Base64 of PEM text, without padding.
+    Pem,
+    /// Base64 of PEM text, with padding.
+    PemPadded,
+}
+
+impl KeyForm {
+    /// The form of a field's text, whatever key it holds.
+    pub fn of(text: &str) -> Self {
+        const DASHES: &str = "LS0tLS1";
+        match (text.starts_with(DASHES), text.ends_with('=')) {
+            (false, _) => Self::Der,
+            (true, false) => Self::Pem,
+            (true, true) => Self::PemPadded,
+        }
+    }
+}
+
 /// A key field of a received payload: checked once when it is read; a bad key is answered with
 /// `BAD_KEY`, not as a malformed frame, so the verdict travels with the payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyField(Result<PublicKey, KeyError>);
+#[derive(Clone, Debug)]
+pub struct KeyField {
+    key: Result<PublicKey, KeyError>,
+    form: KeyForm,
+}
 
 impl KeyField {
     /// The key, or why it is refused.
     pub fn key(&self) -> Result<&PublicKey, KeyError> {
-        self.0.as_ref().map_err(|error| *error)
+        self.key.as_ref().map_err(|error| *error)
+    }
+
+    /// How the key was written.
+    pub fn form(&self) -> KeyForm {
+        self.form
     }
 }
 
+/// The same key, however it is written.
+impl PartialEq for KeyField {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for KeyField {}
+
 impl From<PublicKey> for KeyField {
     fn from(key: PublicKey) -> Self {
-        Self(Ok(key))
+        Self { key: Ok(key), form: KeyForm::Der }
     }
 }
 
 impl Serialize for KeyField {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
+        match &self.key {
             Ok(key) => key.serialize(serializer),
             Err(_) => serializer.serialize_str(""),
         }
@@ -194,6 +259,6 @@ impl Serialize for KeyField {
 impl<'de> Deserialize<'de> for KeyField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Ok(Self(PublicKey::from_field(&text)))
+        Ok(Self { key: PublicKey::from_field(&text), form: KeyForm::of(&text) })
     }
 }

@@ -8,11 +8,11 @@ mod keys;
 mod payload;
 mod value;
 
-pub use self::base64::{Base64Error, Binary, decode as decode_base64, encode as encode_base64};
+pub use self::base64::{Base64Error, Base64Form, Binary, decode as decode_base64, encode as encode_base64};
 pub use canonical::{CanonicalError, ascii_form, canonicalise};
-pub(crate) use canonical::{string_literal, without_member};
+pub(crate) use canonical::{members, object, string_literal, without_member};
 pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
 pub use ids::{HostPort, HostPortError, Id, IdError, MAX_ID_BYTES, Recipient, ServerId, UserId};
-pub use keys::{KeyError, KeyField, KeyId, PublicKey, SPKI_BYTES};
+pub use keys::{KeyError, KeyField, KeyForm, KeyId, PublicKey, SPKI_BYTES};
 pub use payload::*;
 pub use value::{AckStatus, ErrorCode, Meta, MetaField, Nonce, Timestamp};

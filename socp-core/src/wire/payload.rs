@@ -453,6 +453,22 @@ pub struct Pubkey {
     pub version: u64,
 }
 
+/// PUB_KEY_REQUEST of dialect R: asks a user's home server for the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserKeyRequest {
+    /// The user.
+    pub recipient_uuid: UserId,
+}
+
+/// PUB_KEY of dialect R.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserKeyAnswer {
+    /// The key.
+    pub recipient_pub: KeyField,
+    /// The user.
+    pub recipient_uuid: UserId,
+}
+
 /// PUBLIC_CHANNEL_ADD (§9).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicChannelAdd {
@@ -819,6 +835,10 @@ frame_types! {
     PubkeyRequest = "PUBKEY_REQUEST" => PubkeyRequest,
     /// ✚ §13.
     Pubkey = "PUBKEY" => Pubkey,
+    /// Dialect R's.
+    UserKeyRequest = "PUB_KEY_REQUEST" => UserKeyRequest,
+    /// Dialect R's.
+    UserKeyAnswer = "PUB_KEY" => UserKeyAnswer,
     /// §9.2. MSG_PRIVATE means the same (decisions §1).
     MsgDirect = "MSG_DIRECT" => Message,
     /// §9.2.

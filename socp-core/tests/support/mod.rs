@@ -41,9 +41,9 @@ impl Signer for FakeSigner {
         &self.key
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+    fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
         self.signatures.fetch_add(1, Ordering::Relaxed);
-        Ok(fake_signature(&self.key, message))
+        Ok(fake_signature(&self.key, message, salt))
     }
 }
 
@@ -62,7 +62,7 @@ impl FakeVerifier {
 impl Verifier for FakeVerifier {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8], salt: SaltLength) -> bool {
         self.verifications.fetch_add(1, Ordering::Relaxed);
-        salt == SaltLength::Digest && signature == &*fake_signature(key, message)
+        signature == &*fake_signature(key, message, salt)
     }
 }
 
@@ -90,7 +90,7 @@ pub fn address(port: u16) -> HostPort {
 
 /// The bootstrap entry of the world's server `node`.
 pub fn introducer(node: usize) -> Introducer {
-    Introducer { address: address(9_000 + node as u16), key: key(1_000 + node as u64) }
+    Introducer::new(address(9_000 + node as u16), key(1_000 + node as u64))
 }
 
 pub fn now(ms: u64) -> Now {
@@ -636,7 +636,7 @@ pub fn password_hash(password: &str, salt: &[u8]) -> Vec<u8> {
 
 /// What stands for the channel's key under a member's.
 pub fn wrap(user: &UserId, key: &PublicKey) -> Wrap {
-    Wrap { member_id: user.clone(), wrapped_key: Binary::new(fake_signature(key, b"the channel's key")) }
+    Wrap { member_id: user.clone(), wrapped_key: Binary::new(fake_signature(key, b"the channel's key", SaltLength::Digest)) }
 }
 
 /// What a store does with a record.

@@ -35,7 +35,7 @@ impl Mesh {
             let server = Server::start(config).await?;
             let address = server.local_addr();
             show(format_args!("{name} | listening ws://{address} server_id={}", server.id()));
-            known.push(Introducer { address: address.to_string().parse()?, key: key.public_key().clone() });
+            known.push(Introducer::new(address.to_string().parse()?, key.public_key().clone()));
             servers.push(server);
         }
         let [a, b, c] = <[Server; 3]>::try_from(servers).map_err(|_| "demo: a server is missing")?;

@@ -1,0 +1,196 @@
+//! What only peers of other dialects need: users' frames in the form that the next hop takes (decisions §6), keys
+//! that are asked for, and frames under names that nobody knows.
+
+use super::Server;
+use super::api::{Action, LinkId, Outgoing};
+use super::deliver::Route;
+use super::link::{Link, ServerLink};
+use crate::crypto::{SharedPayload, Unsigned};
+use crate::dialect::UserFrames;
+use crate::wire::{
+    ErrorCode, FileChunk, FileEnd, FileStart, Frame, KeyField, Message, Payload, Recipient, ServerId,
+    Timestamp, UserId, UserKeyAnswer, UserKeyRequest,
+};
+
+impl Server {
+    /// Passes a user's frame on that the standard does not wrap, in the form that its next hop takes. `Err`: what to
+    /// tell its author.
+    pub(super) fn pass_to(
+        &mut self,
+        to: LinkId,
+        author: &UserId,
+        recipient: &UserId,
+        frame: &Frame,
+    ) -> Result<(), (ErrorCode, String)> {
+        let by_author = frame.from().is_none_or(|from| from == author.id());
+        let (takes, public) =
+            (self.profile(to).user_frames, matches!(frame.payload(), Payload::MsgPublicChannel(_)));
+        let dressed = match (takes, public) {
+            (UserFrames::Relayed, true) if !by_author => self.wrapped(to, author, recipient, frame),
+            (UserFrames::Relayed, _) => {
+                self.relay_own(to, author, recipient, frame);
+                return Ok(());
+            }
+            (UserFrames::Wrapped, _) => self.wrapped(to, author, recipient, frame),
+            // What they have instead of a public channel is not ours to imitate: a direct message is read by all.
+            (UserFrames::Unknown, true) => self.as_direct(to, author, recipient, frame),
+            (UserFrames::Unknown, false) => {
+                let detail = format!("the server of {recipient} takes no files from other servers");
+                return Err((ErrorCode::UserNotFound, detail));
+            }
+        };
+        let Some(dressed) = dressed else { return Ok(()) };
+        if dressed.encoded_len() > self.config.limits.frame_out_bytes {
+            return Err((ErrorCode::UnknownType, "the frame is too long".to_owned()));
+        }
+        // It costs us a signature, whatever it is.
+        if let Some(author) = self.local.get(author).map(|session| session.link) {
+            self.charge_message(author);
+        }
+        self.send_to(vec![to], dressed);
+        Ok(())
+    }
+
+    /// A user's own frame with its own text; what it left out of the envelope is filled in, since nobody further on
+    /// could.
+    fn relay_own(&mut self, to: LinkId, author: &UserId, recipient: &UserId, frame: &Frame) {
+        let bulk = matches!(frame.payload(), Payload::FileChunk(_) | Payload::FileEnd(_));
+        let text = match frame.from() {
+            Some(_) => frame.text().clone(),
+            None => frame.completed(author.id(), recipient.id(), Timestamp(self.now.unix_ms)),
+        };
+        // Chunks stay in their order, and FILE_END behind them; all else goes before.
+        let frame = if bulk { Outgoing::Bulk(text) } else { Outgoing::Relay(text) };
+        self.out.push(Action::Send { to: vec![to], frame });
+    }
+
+    /// A user's frame in our name: with `sender` and `ts`, which such peers cannot take from the envelope.
+    fn wrapped(&self, link: LinkId, author: &UserId, recipient: &UserId, frame: &Frame) -> Option<Unsigned> {
+        let server = self.links.get(&link)?.server().map(|link| link.server.clone());
+        let ts = frame.ts().unwrap_or(Timestamp(self.now.unix_ms));
+        let to = Some(recipient.as_str().into());
+        let by_author = frame.from().is_none_or(|from| from == author.id());
+        // Of a file that another server wrapped nobody knows the sender.
+        let sender = by_author.then(|| author.clone());
+        let payload = match (frame.payload().clone(), &server) {
+            (Payload::MsgPublicChannel(message), server) => Payload::MsgPublicChannel(Message {
+                user_id: server.is_some().then(|| recipient.clone()),
+                to: None,
+                sender: Some(author.clone()),
+                ts: Some(message.ts.or(message.original_ts).unwrap_or(ts)),
+                original_ts: None,
+                ..message
+            }),
+            // A manifest that is signed stays as it is.
+            (Payload::FileStart(start), server) => {
+                let start = match start.content_sig {
+                    Some(_) => start,
+                    None => {
+                        FileStart { to, sender: start.sender.or(sender), ts: start.ts.or(Some(ts)), ..start }
+                    }
+                };
+                if server.is_some() { Payload::FileStart(start) } else { Payload::FileStartDeliver(start) }
+            }
+            (Payload::FileChunk(chunk), server) => {
+                let chunk = FileChunk { to, sender: chunk.sender.or(sender), ..chunk };
+                if server.is_some() { Payload::FileChunk(chunk) } else { Payload::FileChunkDeliver(chunk) }
+            }
+            (Payload::FileEnd(end), server) => {
+                let end = FileEnd { to, sender: end.sender.or(sender), ..end };
+                if server.is_some() { Payload::FileEnd(end) } else { Payload::FileEndDeliver(end) }
+            }
+            // They know of no acknowledgements between users.
+            _ => return None,
+        };
+        let next = server.as_ref().map_or_else(|| Recipient::from(recipient), Recipient::from);
+        Some(Unsigned::new(self.id.id().clone(), next, ts, SharedPayload::new(&payload)))
+    }
+
+    fn as_direct(
+        &self,
+        link: LinkId,
+        author: &UserId,
+        recipient: &UserId,
+        frame: &Frame,
+    ) -> Option<Unsigned> {
+        let server = self.links.get(&link)?.server()?.server.clone();
+        let Payload::MsgPublicChannel(message) = frame.payload().clone() else { return None };
+        let ts = message.ts.or(frame.ts()).unwrap_or(Timestamp(self.now.unix_ms));
+        let (user_id, sender) = (Some(recipient.clone()), Some(author.clone()));
+        let message = Message { user_id, sender, to: None, ts: Some(ts), ..message };
+        let payload = SharedPayload::new(&Payload::ServerDeliver(message));
+        Some(Unsigned::new(self.id.id().clone(), Recipient::from(&server), ts, payload))
+    }
+
+    /// One ciphertext of a user here for the whole channel, to the servers that take users' frames only in a
+    /// server's name: to each of their users.
+    pub(super) fn wrap_for_channel(&mut self, author: &UserId, frame: &Frame) {
+        let members: Vec<UserId> = self.users.keys().filter(|user| *user != author).cloned().collect();
+        for member in members {
+            if let Route::Server { hop, direct: true, .. } = self.route(&member)
+                && self.profile(hop).user_frames == UserFrames::Wrapped
+            {
+                // Whoever cannot be reached misses a message that was addressed to nobody.
+                let _ = self.pass_to(hop, author, &member, frame);
+            }
+        }
+    }
+
+    /// The server whose word a frame on a server link is: its `from`. But what the peer of an unproven link signed is
+    /// its own, whatever unpinned id it names (decisions §7).
+    pub(super) fn speaker(&self, link: &ServerLink, frame: &Frame) -> Option<ServerId> {
+        let from = ServerId::from(frame.from()?.clone());
+        let is_known = from == self.id || self.peers.contains_key(&from);
+        Some(if link.nonces.is_some() || is_known { from } else { link.server.clone() })
+    }
+
+    /// The same of a link by its name.
+    pub(super) fn speaker_on(&self, link: LinkId, frame: &Frame) -> Option<ServerId> {
+        self.speaker(self.links.get(&link).and_then(Link::server)?, frame)
+    }
+
+    /// Asks a server for the key of one of its users, which its advert did not bring.
+    pub(super) fn ask_for_key(&mut self, link: LinkId, server: &ServerId, user: &UserId) {
+        let is_known = self.users.get(user).is_some_and(|entry| entry.key.is_some());
+        let direct = self.links.get(&link).and_then(Link::server).is_some_and(|link| link.server == *server);
+        if !is_known && direct && self.profile(link).asks_for_keys {
+            let hop = self.peers.get(server).and_then(|peer| peer.link()).unwrap_or(link);
+            let request = UserKeyRequest { recipient_uuid: user.clone() };
+            self.send(hop, Recipient::from(server), &Payload::UserKeyRequest(request));
+        }
+    }
+
+    /// A server asks for the key of one of our users, or of whomever we know.
+    pub(super) fn on_pub_key_request(
+        &mut self,
+        link: LinkId,
+        server: &ServerId,
+        frame: &Frame,
+        user: &UserId,
+    ) {
+        self.charge_request(link);
+        match self.users.get(user).and_then(|entry| entry.key.clone()) {
+            Some(key) => {
+                let answer =
+                    UserKeyAnswer { recipient_pub: KeyField::from(key), recipient_uuid: user.clone() };
+                self.send(link, Recipient::from(server), &Payload::UserKeyAnswer(answer));
+            }
+            None => {
+                let detail = format!("no key is known for {user}");
+                self.undelivered(link, ErrorCode::UserNotFound, &detail, frame.reference());
+            }
+        }
+    }
+
+    /// The key of a user of that server whose advert brought none. Others are not its business.
+    pub(super) fn on_pub_key(&mut self, link: LinkId, server: &ServerId, answer: &UserKeyAnswer) {
+        let user = &answer.recipient_uuid;
+        let claim = self.peers.get(server).and_then(|peer| peer.table.claims.get(user));
+        let (Some(claim), Ok(key)) = (claim.filter(|claim| claim.key.is_none()), answer.recipient_pub.key())
+        else {
+            return self.dropped("key that nobody asked for", user.to_string());
+        };
+        let claim = super::peer::Claim { key: Some(key.clone()), ..claim.clone() };
+        self.take_claim(link, server, user, claim);
+    }
+}
