@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
+use socp_core::dialect::Dialect;
 use socp_core::wire::{HostPort, PublicKey};
 use socp_transport::{Scheme, ServerUrl};
 
 use crate::error::one_line;
 use crate::mistake::{Mistake, Place, Source};
-use crate::parsed::{Host, KeyText, Parsed, Port};
+use crate::parsed::{Host, Parsed, PeerKey, Port};
 
 /// So many introducers the standard asks for.
 pub(crate) const ENOUGH: usize = 3;
@@ -24,9 +25,11 @@ struct List {
 struct Entry {
     host: Spanned<Parsed<Host>>,
     port: Parsed<Port>,
-    pubkey: Parsed<KeyText>,
+    pubkey: Parsed<PeerKey>,
     /// Not in the standard, whose readers pass over it.
     tls: Option<bool>,
+    /// Likewise.
+    dialect: Option<Parsed<Dialect>>,
 }
 
 /// A trusted introducer, from the list or from elsewhere.
@@ -34,6 +37,8 @@ struct Entry {
 pub(crate) struct Trusted {
     pub(crate) server: ServerUrl,
     pub(crate) key: PublicKey,
+    /// How it speaks, if that is known; else it is found out.
+    pub(crate) dialect: Option<Dialect>,
     /// Where it says so.
     pub(crate) place: Option<Place>,
     /// Whether that is an entry of the list.
@@ -54,13 +59,15 @@ pub(crate) fn read(source: &Arc<Source>) -> Result<Vec<Trusted>, Mistake> {
     };
     let list = serde_saphyr::from_str_with_options(&source.text, options);
     let list: List = list.map_err(|error| said(&error, source))?;
-    let trusted = |Entry { host, port, pubkey, tls }: Entry| {
+    let trusted = |Entry { host, port, pubkey, tls, dialect }: Entry| {
         let place = Some(place_of(&host.referenced, source));
         let address = HostPort::new(&host.value.0.0, port.0.0);
         let address = address.map_err(|error| Mistake::error(place.clone(), error))?;
         let scheme = tls.map(|tls| if tls { Scheme::Wss } else { Scheme::Ws });
         let server = ServerUrl { scheme, address };
-        Ok(Trusted { server, key: pubkey.0.0, place, is_listed: true })
+        let Parsed(PeerKey { key, dialect: shown }) = pubkey;
+        let dialect = dialect.map(|Parsed(dialect)| dialect).or(shown);
+        Ok(Trusted { server, key, dialect, place, is_listed: true })
     };
     list.bootstrap_servers.into_iter().map(trusted).collect()
 }
@@ -79,12 +86,14 @@ fn said(error: &serde_saphyr::Error, source: &Arc<Source>) -> Mistake {
     let what = text.strip_suffix(&behind).unwrap_or(&text);
     Mistake::error(Some(place_of(&location, source)), what).help(
         "an entry of `bootstrap_servers` has a host, a port, a pubkey (`socp-server identity` prints a server's) \
-         and, if it is dialled over TLS, `tls: true`",
+         and, if it is dialled over TLS, `tls: true`, and, if it speaks a dialect that it does not show, `dialect`",
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use socp_core::wire::KeyForm;
+
     use crate::parsed::tests::key;
 
     use super::*;
@@ -133,6 +142,24 @@ mod tests {
         let servers: Vec<_> = list.iter().map(|trusted| trusted.server.to_string()).collect();
         assert_eq!(servers, ["wss://a:1", "ws://b:1", "c:1"]);
         assert!(parse(&text.replace("true", "perhaps")).unwrap_err().starts_with("mesh.yaml: line 2"));
+    }
+
+    #[test]
+    fn an_entry_may_say_or_show_which_dialect_its_server_speaks() {
+        let key = key("server-a");
+        let (der, pem) = (key.to_field(), key.to_field_in(KeyForm::PemPadded));
+        let text = format!(
+            "bootstrap_servers:\n\
+             - {{host: a, port: 1, pubkey: {der}, dialect: seed}}\n\
+             - {{host: b, port: 1, pubkey: '{pem}'}}\n\
+             - {{host: c, port: 1, pubkey: '{pem}', dialect: standard}}\n\
+             - {{host: d, port: 1, pubkey: {der}}}\n"
+        );
+        let list = parse(&text).unwrap();
+        let dialects: Vec<_> = list.iter().map(|trusted| trusted.dialect).collect();
+        assert_eq!(dialects, [Some(Dialect::Seed), Some(Dialect::R), Some(Dialect::Standard), None]);
+        let error = parse(&text.replace("seed", "klingon")).unwrap_err();
+        assert!(error.starts_with("mesh.yaml: line 2") && error.contains("no such dialect"), "{error}");
     }
 
     #[test]

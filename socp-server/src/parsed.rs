@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
+use socp_core::dialect::Dialect;
 use socp_core::server::{DialPolicy, PasswordLogins};
-use socp_core::wire::{HostPort, PublicKey};
+use socp_core::wire::{HostPort, KeyForm, PublicKey};
 use socp_transport::ServerUrl;
 
 /// A value of a file that is written as text.
@@ -66,6 +67,23 @@ impl FromStr for Host {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeyText(pub(crate) PublicKey);
 
+/// A key of another server, and how its dialect writes keys, as far as that shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PeerKey {
+    pub(crate) key: PublicKey,
+    pub(crate) dialect: Option<Dialect>,
+}
+
+impl FromStr for PeerKey {
+    type Err = socp_core::wire::KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let KeyText(key) = text.parse()?;
+        let form = KeyForm::of(text.split_ascii_whitespace().collect::<String>().as_str());
+        Ok(Self { key, dialect: Dialect::by_key(form) })
+    }
+}
+
 impl Display for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_field())
@@ -89,7 +107,7 @@ impl FromStr for KeyText {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IntroducerText {
     pub(crate) server: ServerUrl,
-    pub(crate) key: KeyText,
+    pub(crate) key: PeerKey,
 }
 
 impl FromStr for IntroducerText {
@@ -106,7 +124,9 @@ impl FromStr for IntroducerText {
 
 impl Display for IntroducerText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.server, self.key)
+        let PeerKey { key, dialect } = &self.key;
+        let form = dialect.map_or(KeyForm::Der, |dialect| dialect.profile().keys);
+        write!(f, "{}#{}", self.server, key.to_field_in(form))
     }
 }
 
@@ -177,7 +197,14 @@ pub(crate) mod tests {
         for (scheme, said) in [("", None), ("ws://", Some(Scheme::Ws)), ("wss://", Some(Scheme::Wss))] {
             let text = format!("{scheme}example.org:8765#{}", key.to_field());
             let read: IntroducerText = text.parse().unwrap();
-            assert_eq!((read.server.scheme, &read.key.0, read.to_string()), (said, &key, text));
+            assert_eq!((read.server.scheme, &read.key.key, read.to_string()), (said, &key, text));
+        }
+        for (form, dialect) in
+            [(KeyForm::Der, None), (KeyForm::Pem, Some(Dialect::F)), (KeyForm::PemPadded, Some(Dialect::R))]
+        {
+            let text = format!("example.org:8765#{}", key.to_field_in(form));
+            let read: IntroducerText = text.parse().unwrap();
+            assert_eq!((read.key.dialect, read.to_string()), (dialect, text));
         }
         for (text, wrong) in
             [("a:1", "HOST:PORT#PUBKEY"), ("a#AAAA", "before '#'"), ("a:1#AAAA", "behind '#'")]

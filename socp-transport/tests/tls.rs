@@ -306,8 +306,7 @@ async fn nothing_leaves_this_machine_plainly_unless_asked_for() {
 
     // One's own entry in the list is not dialled.
     let mut own = config("server-a");
-    own.bootstrap =
-        vec![Introducer::new(elsewhere.clone(), key("server-a").public_key().clone())];
+    own.bootstrap = vec![Introducer::new(elsewhere.clone(), key("server-a").public_key().clone())];
     start(own).await;
 
     let error = Client::start(ClientConfig::new(elsewhere.clone(), key("alice"))).await.unwrap_err();

@@ -39,6 +39,12 @@ impl Dialect {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Standard, Self::Seed, Self::R, Self::M, Self::F, Self::G];
 
+    /// The dialect that writes keys like this, if not many do: how a server speaks that has not said anything.
+    pub fn by_key(form: KeyForm) -> Option<Self> {
+        let writes = |dialect: &Self| form != KeyForm::Der && dialect.profile().keys == form;
+        Self::ALL.into_iter().find(writes)
+    }
+
     /// What follows from it.
     pub fn profile(self) -> &'static Profile {
         &profiles::PROFILES[self as usize]

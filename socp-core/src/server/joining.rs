@@ -607,8 +607,10 @@ impl Server {
 
 /// How a server probably speaks of which somebody tells: like the teller, unless its key is written otherwise.
 fn written_by(teller: Dialect, form: KeyForm) -> Dialect {
-    let writes = |dialect: &Dialect| dialect.profile().keys == form;
-    std::iter::once(teller).chain(Dialect::ALL).find(writes).unwrap_or(Dialect::Standard)
+    match teller.profile().keys == form {
+        true => teller,
+        false => Dialect::by_key(form).unwrap_or(Dialect::Standard),
+    }
 }
 
 /// The longest announcement that is kept: key and signature take 1.5 KiB.

@@ -636,7 +636,10 @@ pub fn password_hash(password: &str, salt: &[u8]) -> Vec<u8> {
 
 /// What stands for the channel's key under a member's.
 pub fn wrap(user: &UserId, key: &PublicKey) -> Wrap {
-    Wrap { member_id: user.clone(), wrapped_key: Binary::new(fake_signature(key, b"the channel's key", SaltLength::Digest)) }
+    Wrap {
+        member_id: user.clone(),
+        wrapped_key: Binary::new(fake_signature(key, b"the channel's key", SaltLength::Digest)),
+    }
 }
 
 /// What a store does with a record.

@@ -82,7 +82,8 @@ pub(super) fn settle(
     let roots = roots.map_err(|error| mistakes.push(Mistake::error(places.of("tls.ca"), error)));
     trusted.extend(settings.introducers.iter().map(|IntroducerText { server, key }| Trusted {
         server: server.clone(),
-        key: key.0.clone(),
+        key: key.key.clone(),
+        dialect: key.dialect,
         place: places.of("introducers"),
         is_listed: false,
     }));

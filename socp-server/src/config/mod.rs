@@ -214,6 +214,7 @@ impl Configuration {
         let introducer = |trusted: &Trusted| Introducer {
             address: trusted.server.address.clone(),
             key: trusted.key.clone(),
+            dialect: trusted.dialect,
         };
         self.trusted.iter().map(introducer).collect()
     }

@@ -33,7 +33,9 @@ impl Reporter {
         match &report {
             Report::UserOnline { user, server } => debug!(?user, ?server, "user online"),
             Report::UserOffline { user } => debug!(?user, "user offline"),
-            Report::ServerUp { server, link, proven } => info!(?server, link = link.0, proven, "server up"),
+            Report::ServerUp { server, link, proven, dialect } => {
+                info!(?server, link = link.0, proven, %dialect, "server up");
+            }
             Report::ServerDown { server } => info!(?server, "server down"),
             Report::IdAssigned { server } => info!(?server, "an introducer assigned us another id"),
             Report::KeyConflict { subject } => {
