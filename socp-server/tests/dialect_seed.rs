@@ -1,0 +1,378 @@
+//! The seed's dialect in every direction, between our real binaries and stand-ins for its servers and clients.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/peers/mod.rs"]
+mod peers;
+mod support;
+
+use std::time::{Duration, Instant};
+
+use peers::keys::{Salts, native_id};
+use peers::ours::Ours;
+use peers::seed_client::SeedClient;
+use peers::seed_server::SeedServer;
+use peers::{PATIENCE, StandIn};
+use support::client::ClientProcess;
+use support::{ServerProcess, free_ports};
+
+/// A name that the canonical forms spell differently.
+const NAME: &str = "Zoë ✓ 𝄞";
+
+/// A server of ours and a seed's server that is linked to it.
+struct Pair {
+    ours: Ours,
+    server: ServerProcess,
+    seed: StandIn<SeedServer>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Dials {
+    Ours,
+    Seed,
+}
+
+impl Pair {
+    fn new(dials: Dials) -> Self {
+        Self::with(dials, |seed| seed)
+    }
+
+    /// Whoever dials starts last.
+    fn with(dials: Dials, change: impl FnOnce(SeedServer) -> SeedServer) -> Self {
+        let [our_port, seed_port] = free_ports();
+        let ours = Ours::new("server-a", our_port);
+        let seed = |bootstrap: &[String]| SeedServer::new("srv-b", "server-b", seed_port, bootstrap);
+        let (ours, server, seed) = match dials {
+            Dials::Seed => {
+                let server = ours.start();
+                let seed = change(seed(&[ours.address()])).start();
+                (ours, server, seed)
+            }
+            Dials::Ours => {
+                let seed = change(seed(&[])).start();
+                let key = seed.act(|seed, _| seed.pubkey());
+                let ours = ours.trusting(seed_port, &key, None);
+                let server = ours.start();
+                (ours, server, seed)
+            }
+        };
+        let pair = Self { ours, server, seed };
+        pair.linked();
+        pair
+    }
+
+    fn linked(&self) {
+        self.seed.wait("a link", |seed, _| seed.is_linked(&self.server.id).then_some(()));
+    }
+
+    /// Somebody of ours, with a name of many scripts.
+    fn alice(&self) -> ClientProcess {
+        let mut alice = self.ours.log_in("alice", &self.server);
+        alice.types(&format!("/me name {NAME}"));
+        alice
+    }
+
+    /// Somebody of theirs.
+    fn bob(&self) -> StandIn<SeedClient> {
+        SeedClient::log_in("bob", "bob", self.seed.address.unwrap())
+    }
+}
+
+/// Both see each other, and reach each other.
+fn meet(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
+    alice.about("user_added", "bob");
+    bob.knows(&native_id("alice"));
+    talk(alice, bob);
+}
+
+fn talk_in_public(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
+    let id = native_id("alice");
+    alice.types("/all to äll");
+    bob.reads(true, &id, "to äll");
+    bob.all("ünd back");
+    alice.reads("public", "bob", "ünd back");
+}
+
+fn talk(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
+    let id = native_id("alice");
+    bob.tell(&id, "grüezi");
+    alice.reads("dm", "bob", "grüezi");
+    alice.types("/tell bob salü ✓");
+    bob.reads(false, &id, "salü ✓");
+}
+
+fn meet_in_order(dials: Dials, ours_first: bool) {
+    let pair = Pair::new(dials);
+    let (mut alice, bob) = match ours_first {
+        true => {
+            let alice = pair.alice();
+            (alice, pair.bob())
+        }
+        false => {
+            let bob = pair.bob();
+            (pair.alice(), bob)
+        }
+    };
+    meet(&mut alice, &bob);
+    let named = |seed: &mut SeedServer| {
+        seed.remote.get(&native_id("alice"))?.meta["display_name"].as_str().map(String::from)
+    };
+    pair.seed.wait("alice's name", |seed, _| (named(seed)? == NAME).then_some(()));
+    let (listed, _) = bob.list();
+    assert!(listed.contains(&native_id("alice")), "{listed:?}");
+
+    // They leave, and are gone.
+    alice.quit();
+    bob.forgets(&native_id("alice"));
+    let mut carol = pair.ours.log_in("carol", &pair.server);
+    carol.about("user_added", "bob");
+    drop(bob);
+    carol.about("user_removed", "bob");
+    pair.seed.has_refused_nothing();
+}
+
+#[test]
+fn a_seed_joins_ours_and_our_user_comes_first() {
+    meet_in_order(Dials::Seed, true);
+}
+
+#[test]
+fn a_seed_joins_ours_and_its_user_comes_first() {
+    meet_in_order(Dials::Seed, false);
+}
+
+#[test]
+fn ours_joins_a_seed_and_our_user_comes_first() {
+    meet_in_order(Dials::Ours, true);
+}
+
+#[test]
+fn ours_joins_a_seed_and_its_user_comes_first() {
+    meet_in_order(Dials::Ours, false);
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn what_is_said_to_all_reaches_both_sides() {
+    for dials in [Dials::Seed, Dials::Ours] {
+        let pair = Pair::new(dials);
+        let (mut alice, bob) = (pair.alice(), pair.bob());
+        meet(&mut alice, &bob);
+        talk_in_public(&mut alice, &bob);
+        pair.seed.has_refused_nothing();
+        bob.has_refused_nothing();
+    }
+}
+
+#[test]
+fn users_online_before_the_link_see_each_other() {
+    let [our_port, seed_port] = free_ports();
+    let seed = SeedServer::new("srv-b", "server-b", seed_port, &[]).start();
+    let bob = SeedClient::log_in("bob", "bob", seed.address.unwrap());
+    let ours = Ours::new("server-a", our_port);
+    let server = ours.start();
+    // Her name is in the advert that opens the link, then.
+    let mut alice = ours.log_in("alice", &server);
+    alice.types(&format!("/me name {NAME}"));
+    seed.act(|_, net| net.dial(&ours.address()));
+    // The seed says to nobody but whom it welcomes who is online: one of ours has to dial it, too.
+    meet(&mut alice, &bob);
+    seed.has_refused_nothing();
+}
+
+#[test]
+fn after_our_restart_everybody_is_back() {
+    restart(Dials::Ours);
+}
+
+/// Its address is known from its JOIN alone.
+#[test]
+#[ignore = "needs the profile"]
+fn after_our_restart_a_seed_that_had_joined_is_dialled() {
+    restart(Dials::Seed);
+}
+
+fn restart(dials: Dials) {
+    let mut pair = Pair::new(dials);
+    let (mut alice, bob) = (pair.alice(), pair.bob());
+    meet(&mut alice, &bob);
+    pair.server.process.kill();
+    pair.server = pair.ours.start();
+    // The seed does not dial again: we do.
+    pair.linked();
+    alice.event("disconnected");
+    alice.knows("bob");
+    let deadline = Instant::now() + PATIENCE;
+    for attempt in 1.. {
+        assert!(Instant::now() < deadline, "alice is not reached");
+        let text = format!("are you back? {attempt}");
+        alice.types(&format!("/tell bob {text}"));
+        if bob.reads_in(Duration::from_secs(2), &native_id("alice"), &text) {
+            break;
+        }
+    }
+    bob.tell(&native_id("alice"), "I am");
+    alice.reads("dm", "bob", "I am");
+    pair.seed.has_refused_nothing();
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn an_old_seed_reads_only_the_longest_salt() {
+    for dials in [Dials::Seed, Dials::Ours] {
+        let pair = Pair::with(dials, |mut seed| {
+            seed.salts = Salts::MaxOnly;
+            seed
+        });
+        let (mut alice, bob) = (pair.alice(), pair.bob());
+        meet(&mut alice, &bob);
+        pair.seed.has_refused_nothing();
+    }
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn files_of_one_block_go_both_ways() {
+    let pair = Pair::new(Dials::Seed);
+    let (mut alice, bob) = (pair.alice(), pair.bob());
+    alice.about("user_added", "bob");
+    send_files(&pair.ours, &mut alice, &bob);
+    pair.seed.has_refused_nothing();
+}
+
+/// Files of up to 446 bytes in both directions; longer ones of the seed's fail, and hurt nobody.
+fn send_files(ours: &Ours, alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
+    let id = native_id("alice");
+    for size in [1, 446_usize] {
+        let content: Vec<u8> = (0..size).map(|at| (at * 7) as u8).collect();
+        let path = ours.home().join(format!("to bob {size}.bin"));
+        std::fs::write(&path, &content).unwrap();
+        alice.types(&format!("/file bob \"{}\"", path.display()));
+        bob.receives(&format!("to bob {size}.bin"), &content);
+        alice.event("file_sent");
+
+        let name = format!("to alice {size}.bin");
+        assert!(bob.file(&id, &name, &content));
+        let offered =
+            alice.wait("an offer", |event| event["event"] == "file_offered" && event["name"] == *name);
+        assert_eq!(offered["label"], "bob");
+        alice.types(&format!("/accept {}", offered["transfer"]));
+        let saved = alice.event("file_saved");
+        assert_eq!(std::fs::read(saved["path"].as_str().unwrap()).unwrap(), content);
+    }
+    assert!(!bob.file(&id, "long.bin", &[7; 447]));
+    talk(alice, bob);
+    bob.has_refused_nothing();
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn a_seeds_clients_are_at_home_on_our_server() {
+    let [port] = free_ports();
+    let ours = Ours::new("server-a", port);
+    let server = ours.start();
+    let mut alice = ours.log_in("alice", &server);
+    let bob = SeedClient::log_in("bob", "bob", server.address);
+    let dave = SeedClient::log_in("dave", "dave", server.address);
+    alice.about("user_added", "bob");
+    alice.about("user_added", "dave");
+
+    // Whoever is there already is told at login, once, and of a later login, too.
+    let id = native_id("alice");
+    for (one, others) in [(&bob, [&*id, "dave"]), (&dave, [&*id, "bob"])] {
+        for other in others {
+            one.knows(other);
+            let (added, local) =
+                one.act(|client, _| (client.added.get(other).copied(), client.told.get(other).copied()));
+            assert_eq!((added, local), (Some(1), Some(true)), "{other}");
+        }
+    }
+    let (listed, at_top) = bob.list();
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    assert!(at_top, "its published client reads nothing else");
+
+    meet(&mut alice, &bob);
+    talk_in_public(&mut alice, &bob);
+    bob.tell("dave", "among us");
+    dave.reads(false, "bob", "among us");
+    dave.all("to alle");
+    bob.reads(true, "dave", "to alle");
+    alice.reads("public", "dave", "to alle");
+    assert!(dave.file("bob", "tiny.txt", b"tiny"));
+    bob.receives("tiny.txt", b"tiny");
+    send_files(&ours, &mut alice, &bob);
+
+    drop(dave);
+    bob.forgets("dave");
+    alice.about("user_removed", "dave");
+    bob.has_refused_nothing();
+    let ignored = bob.act(|client, _| client.ignored.clone());
+    assert!(ignored.is_empty(), "frames that it knows nothing of: {ignored:?}");
+}
+
+#[test]
+fn two_of_ours_and_two_of_the_seeds() {
+    mesh_of_four(false);
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn two_of_ours_and_two_of_the_seeds_in_public() {
+    mesh_of_four(true);
+}
+
+fn mesh_of_four(in_public: bool) {
+    let ports: [u16; 4] = free_ports();
+    let [first, second, third, fourth] = ports;
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    // The seeds know each other and our first; our second knows our first alone.
+    let ours = Ours::new("server-a", first);
+    let key = ours.pubkey.clone();
+    let also = Ours::new("server-c", second).trusting(first, &key, None);
+    let (a, c) = (ours.start(), also.start());
+    let b = SeedServer::new("srv-b", "server-b", third, &[at(first)]).start();
+    let d = SeedServer::new("srv-d", "server-d", fourth, &[at(first), at(third)]).start();
+    for (seed, other) in [(&b, "srv-d"), (&d, "srv-b")] {
+        for server in [&*a.id, &*c.id, other] {
+            seed.wait(&format!("a link to {server}"), |seed, _| seed.is_linked(server).then_some(()));
+        }
+    }
+    let mut alice = ours.log_in("alice", &a);
+    let bob = SeedClient::log_in("bob", "bob", b.address.unwrap());
+    let mut carol = also.log_in("carol", &c);
+    let dave = SeedClient::log_in("dave", "dave", d.address.unwrap());
+    for label in ["bob", "carol", "dave"] {
+        alice.about("user_added", label);
+    }
+    for label in ["alice", "bob", "dave"] {
+        carol.about("user_added", label);
+    }
+    let people = [native_id("alice"), native_id("carol"), "bob".to_owned(), "dave".to_owned()];
+    for (seeds, own) in [(&bob, "bob"), (&dave, "dave")] {
+        for other in people.iter().filter(|person| *person != own) {
+            seeds.knows(other);
+        }
+    }
+    for (from, seeds) in [("bob", &bob), ("dave", &dave)] {
+        for (name, ours) in [("alice", &mut alice), ("carol", &mut carol)] {
+            let text = format!("{from} and {name}");
+            seeds.tell(&native_id(name), &text);
+            ours.reads("dm", from, &text);
+            ours.types(&format!("/tell {from} {text}"));
+            seeds.reads(false, &native_id(name), &text);
+        }
+    }
+    bob.tell("dave", "among seeds");
+    dave.reads(false, "bob", "among seeds");
+    if in_public {
+        carol.types("/all to all four");
+        for seeds in [&bob, &dave] {
+            seeds.reads(true, &native_id("carol"), "to all four");
+        }
+        alice.reads("public", "carol", "to all four");
+        // Nobody twice.
+        let got = bob.act(|bob, _| bob.got.iter().filter(|got| got.text == "to all four").count());
+        assert_eq!(got, 1);
+    }
+    b.has_refused_nothing();
+    d.has_refused_nothing();
+}
