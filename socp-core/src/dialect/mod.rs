@@ -23,6 +23,8 @@ pub use recognise::{Mark, Observed};
 pub enum Dialect {
     /// One of ours, or a peer that follows the standard: nothing is dressed.
     Standard,
+    /// The standard, on an old library for Python that reads the longest salt and no other.
+    Python,
     /// The system that this project started from: free ids, passwords, users' frames signed by servers.
     Seed,
     /// PEM keys and padding everywhere; keys are asked for.
@@ -37,7 +39,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Standard, Self::Seed, Self::R, Self::M, Self::F, Self::G];
+    pub const ALL: [Self; 7] = [Self::Standard, Self::Python, Self::Seed, Self::R, Self::M, Self::F, Self::G];
 
     /// The dialect that writes keys like this, if not many do: how a server speaks that has not said anything.
     pub fn by_key(form: KeyForm) -> Option<Self> {
@@ -64,7 +66,7 @@ impl fmt::Display for Dialect {
 
 /// There is no dialect of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such dialect: standard, seed, r, m, f and g are known")]
+#[error("no such dialect: standard, python, seed, r, m, f and g are known")]
 pub struct DialectError;
 
 impl FromStr for Dialect {

@@ -35,6 +35,8 @@ const CHANNEL: [FrameType; 3] =
 /// In the order of [`Dialect`].
 pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
     STANDARD,
+    // Nothing shows it before our first JOIN: it answers none that is signed otherwise.
+    Profile { name: "python", recognised_by: &[], writing: PYTHON, ..STANDARD },
     Profile {
         name: "seed",
         recognised_by: &[&[Mark::Join, Mark::ToUrl], &[Mark::Welcome, Mark::Introducer]],

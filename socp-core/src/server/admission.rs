@@ -131,7 +131,7 @@ impl Server {
     fn dial_back_rule(&self, frame: &Frame) -> Result<Vec<Check>, Refusal> {
         let from = frame.from().map(|from| ServerId::from(from.clone()));
         let peer = from.and_then(|from| self.peers.get(&from)).filter(|peer| !peer.record.native);
-        match peer.filter(|peer| peer.dialect.profile().one_way) {
+        match peer.filter(|peer| peer.record.dialect.profile().one_way) {
             Some(peer) => sig(frame, &peer.record.key, peer.form),
             None => Err(not_first(frame)),
         }

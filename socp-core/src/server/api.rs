@@ -259,6 +259,8 @@ pub struct ServerRecord {
     pub rank: PinRank,
     /// Whether it ever sent `nonce` or `issued_at`: from then on it is believed only with them.
     pub native: bool,
+    /// How it speaks, by its last link.
+    pub dialect: Dialect,
     /// Where it listens.
     pub address: Option<HostPort>,
     /// `issued_at` of the last PRESENCE that our table matched (decisions §5); 0 for none.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Server;
-use super::api::{Action, DialPolicy, Introducer, PinRank};
+use super::api::{Action, DialPolicy, Introducer, PinRank, ServerRecord};
 use super::timers::Timer;
 use crate::dialect::Dialect;
 use crate::wire::{HostPort, PublicKey, ServerId};
@@ -21,6 +21,8 @@ pub(super) struct Dial {
     pub(super) source: Source,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// JOINs in a row that nobody answered, though somebody was there.
+    pub(super) unanswered: usize,
     /// A dial or a link that we dialled is open.
     pub(super) busy: bool,
 }
@@ -53,12 +55,16 @@ impl Server {
         let met: Vec<_> = self
             .peers
             .values()
-            .filter(|peer| peer.record.rank >= PinRank::Proven || peer.record.native)
-            .filter_map(|peer| Some((peer.record.address.clone()?, peer.record.key.clone())))
-            .filter(|(address, _)| self.may_dial(address))
+            .map(|peer| peer.record.clone())
+            .filter(|server| server.address.as_ref().is_some_and(|address| self.may_dial(address)))
             .collect();
-        for (address, key) in met {
-            self.keep_linked(address, key, Dialect::Standard, Source::Announced, Duration::ZERO);
+        for ServerRecord { server_id, key, rank, native, dialect, address, .. } in met {
+            let Some(address) = address else { continue };
+            match rank >= PinRank::Proven || native {
+                true => self.keep_linked(address, key, dialect, Source::Announced, Duration::ZERO),
+                // It never proved anything, but it may be one of those that never dial again.
+                false => self.keep_learnt_linked(&server_id, address, key, dialect),
+            }
         }
     }
 
@@ -89,7 +95,7 @@ impl Server {
             return self.dropped("too many addresses", address.to_string());
         }
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
-        self.dials.insert(address, Dial { key, dialect, source, failures: 0, busy: false });
+        self.dials.insert(address, Dial { key, dialect, source, failures: 0, unanswered: 0, busy: false });
     }
 
     /// How the server at an address speaks, if somebody could tell.
@@ -107,6 +113,24 @@ impl Server {
             && dial.dialect.profile().links_without_join
         {
             dial.dialect = Dialect::Standard;
+        }
+    }
+
+    /// In which dialect a server is greeted. If none is known, every form of a JOIN has its turn until one is
+    /// answered.
+    pub(super) fn greeting_dialect(&self, address: &HostPort) -> Dialect {
+        const TURNS: [Dialect; 3] = [Dialect::Standard, Dialect::Python, Dialect::R];
+        let dial = self.dials.get(address);
+        dial.map_or(Dialect::Standard, |dial| match dial.dialect {
+            Dialect::Standard => TURNS[dial.unanswered % TURNS.len()],
+            known => known,
+        })
+    }
+
+    /// Somebody was there and said nothing to our JOIN.
+    pub(super) fn join_unanswered(&mut self, address: &HostPort) {
+        if let Some(dial) = self.dials.get_mut(address) {
+            dial.unanswered += 1;
         }
     }
 
@@ -229,9 +253,11 @@ impl Server {
     }
 
     /// A link has come up where we dialled. Other addresses of that server are given up, but for the operator's.
-    pub(super) fn dial_succeeded(&mut self, address: &HostPort) {
+    pub(super) fn dial_succeeded(&mut self, address: &HostPort, dialect: Dialect) {
         let Some(dial) = self.dials.get_mut(address) else { return };
         dial.failures = 0;
+        dial.unanswered = 0;
+        dial.dialect = dialect;
         dial.source = Source::Proven;
         let key = dial.key.clone();
         let listed =

@@ -6,7 +6,7 @@ use super::api::LinkId;
 use super::deliver::{Route, recipient_of};
 use super::link::Link;
 use crate::crypto::Verified;
-use crate::wire::{ErrorCode, Frame, FrameRef, FrameType, Payload, UserId};
+use crate::wire::{ErrorCode, Frame, FrameRef, FrameType, Payload, ServerId, UserId};
 
 impl Server {
     /// A frame of a user here.
@@ -18,6 +18,13 @@ impl Server {
             _ => self.charge_message(link),
         }
         let starts = *frame.kind() == FrameType::FileStart;
+        if let Some(recipient) = recipient_of(frame)
+            && *frame.kind() == FrameType::Ack
+            && self.peers.contains_key(&ServerId::from(recipient.id().clone()))
+        {
+            // The file came in a server's name, which is all that is known of its sender: nobody waits for this.
+            return self.dropped("acknowledgement to a server", recipient.to_string());
+        }
         let onward = if frame.text().len() > self.config.limits.frame_out_bytes {
             Err((ErrorCode::UnknownType, "the frame is too long".to_owned()))
         } else if let Some(recipient) = recipient_of(frame) {

@@ -24,11 +24,12 @@ struct Refused {
 impl Server {
     /// We dialled: introduce ourselves. `None` if nobody wants that address any more.
     pub(super) fn join(&mut self, link: LinkId, address: &HostPort) -> Option<Joining> {
-        let dialled = self.dials.get(address).map(|dial| (dial.key.clone(), dial.dialect));
-        let (Some((key, dialect)), Some(_)) = (dialled, &self.config.address) else {
+        let key = self.dials.get(address).map(|dial| dial.key.clone());
+        let (Some(key), Some(_)) = (key, &self.config.address) else {
             self.out.push(Action::Close { link, code: close_code::NORMAL, reason: "no longer wanted" });
             return None;
         };
+        let dialect = self.greeting_dialect(address);
         self.set_dialect(link, dialect);
         let nonce = self.nonce();
         let listed = self.config.bootstrap.iter().any(|introducer| introducer.address == *address);
@@ -295,8 +296,9 @@ impl Server {
     ) {
         self.timers.cancel(&Timer::Welcome(link_id));
         let dialect = self.dialect(link_id);
-        if let Some(peer) = self.peers.get_mut(server) {
-            peer.dialect = dialect;
+        if let Some(peer) = self.peers.get_mut(server).filter(|peer| peer.record.dialect != dialect) {
+            peer.record.dialect = dialect;
+            self.persist_server(server);
         }
         if nonces.is_some() {
             self.timers.set(Timer::LinkProof(link_id), self.now.instant + self.config.timing.link_proof);
@@ -343,7 +345,7 @@ impl Server {
     pub(super) fn on_dial_back(&mut self, link_id: LinkId, frame: Verified) {
         let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
         let Some((key, dialect)) =
-            self.peers.get(&server).map(|peer| (peer.record.key.clone(), peer.dialect))
+            self.peers.get(&server).map(|peer| (peer.record.key.clone(), peer.record.dialect))
         else {
             return;
         };
@@ -362,7 +364,7 @@ impl Server {
         let expected = self.peers.values().filter(|peer| {
             let accepted =
                 peer.links.iter().filter_map(|link| self.links.get(link)).any(|link| !link.is_dialled());
-            peer.dialect.profile().one_way && !peer.links.is_empty() && !accepted
+            peer.record.dialect.profile().one_way && !peer.links.is_empty() && !accepted
         });
         silent < expected.count()
     }

@@ -46,7 +46,7 @@ impl Server {
         let dialect = self.dialect(link_id);
         self.report(Report::ServerUp { server: server.clone(), link: link_id, proven, dialect });
         match dialled_address {
-            Some(dialled) => self.dial_succeeded(&dialled),
+            Some(dialled) => self.dial_succeeded(&dialled, dialect),
             None => {
                 if let Some(address) = address {
                     self.keep_announced_linked(address, key, dialect);
@@ -73,6 +73,9 @@ impl Server {
     pub(super) fn on_server_link_closed(&mut self, link: Link) {
         let was_up = link.server().is_some_and(|server| server.up);
         if let LinkOrigin::Dialled(address) = &link.origin {
+            if matches!(link.state, LinkState::Joining(_)) {
+                self.join_unanswered(address);
+            }
             self.dial_ended(address, !was_up);
         }
         let LinkState::Server(server_link) = link.state else { return };

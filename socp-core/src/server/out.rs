@@ -152,9 +152,11 @@ impl Server {
         self.local.values().map(|session| session.link).collect()
     }
 
-    /// The links of local users who came with a bare USER_HELLO.
+    /// The links of local users who came with a bare USER_HELLO, and expect adverts: those of a dialect of their own do
+    /// not.
     pub(super) fn bare_user_links(&self) -> Vec<LinkId> {
-        self.local.values().filter(|session| session.bare).map(|session| session.link).collect()
+        let bare = self.local.values().filter(|session| session.bare).map(|session| session.link);
+        bare.filter(|link| !self.dialects.contains_key(link)).collect()
     }
 
     /// One link to each server, without those named.

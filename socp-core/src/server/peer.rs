@@ -9,15 +9,12 @@ use super::advert_text::AdvertText;
 use super::api::{LinkId, ServerRecord};
 use super::budget::Budget;
 use crate::crypto::{SignatureForm, Verified};
-use crate::dialect::Dialect;
 use crate::wire::{HostPort, Meta, PublicKey, UserId, WireText};
 
 /// A known server.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) record: ServerRecord,
-    /// How it speaks, by its last link.
-    pub(super) dialect: Dialect,
     /// How it signs, to be tried first.
     pub(super) form: Option<SignatureForm>,
     /// Its links that are up; the last carries the traffic.

@@ -87,6 +87,7 @@ impl Server {
                 key: key.clone(),
                 rank,
                 native: false,
+                dialect: Dialect::Standard,
                 address,
                 matched: 0,
             };
@@ -263,7 +264,6 @@ fn is_stranger(peer: &Peer) -> bool {
 fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
     Peer {
         record,
-        dialect: Dialect::Standard,
         form: None,
         announced: None,
         links: Vec::new(),

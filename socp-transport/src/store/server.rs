@@ -52,10 +52,13 @@ const TABLES: &str = "
     INSERT INTO server_state VALUES (1, NULL, 0);
 ";
 
+/// How a server speaks.
+const DIALECTS: &str = "ALTER TABLE servers ADD COLUMN dialect TEXT NOT NULL DEFAULT 'standard'";
+
 impl Schema for Record {
     const KIND: &'static str = "server";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCS");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES)];
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(DIALECTS)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let state = tables.read("server_state", "SELECT own_id, issued_at FROM server_state", |row| {
@@ -121,11 +124,12 @@ impl Schema for Record {
 }
 
 fn put_server(record: &ServerRecord, connection: &Connection) -> rusqlite::Result<usize> {
-    let ServerRecord { server_id, key, rank, native, address, matched } = record;
-    let sql = "INSERT INTO servers (server_id, pubkey, rank, native, address, matched)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    let ServerRecord { server_id, key, rank, native, dialect, address, matched } = record;
+    let sql = "INSERT INTO servers (server_id, pubkey, rank, native, address, matched, dialect)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                ON CONFLICT (server_id) DO UPDATE SET pubkey = excluded.pubkey, rank = excluded.rank,
-                   native = excluded.native, address = excluded.address, matched = excluded.matched";
+                   native = excluded.native, address = excluded.address, matched = excluded.matched,
+                   dialect = excluded.dialect";
     connection.prepare_cached(sql)?.execute(params![
         server_id.as_str(),
         key.spki(),
@@ -133,6 +137,7 @@ fn put_server(record: &ServerRecord, connection: &Connection) -> rusqlite::Resul
         native,
         address.as_ref().map(ToString::to_string),
         signed(*matched),
+        dialect.as_str(),
     ])
 }
 
@@ -178,6 +183,7 @@ fn server(row: &Row<'_>) -> Result<ServerRecord, RowError> {
         key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
         rank: rank(row.get("rank")?)?,
         native: row.get("native")?,
+        dialect: row.get_ref("dialect")?.as_str()?.parse()?,
         address: row.get::<_, Option<String>>("address")?.map(|address| address.parse()).transpose()?,
         matched: unsigned(row, "matched")?,
     })

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use socp_core::crypto::aws_lc::PrivateKey;
+use socp_core::dialect::Dialect;
 use socp_core::wire::{HostPort, Id, Meta, PublicKey, SPKI_BYTES, Timestamp};
 use socp_core::{client, server};
 use tempfile::TempDir;
@@ -197,6 +198,7 @@ fn a_failed_batch_leaves_nothing_behind() {
         key: key(0),
         rank: server::PinRank::Claimed,
         native: false,
+        dialect: Dialect::Standard,
         address: None,
         matched: 0,
     });
@@ -268,12 +270,22 @@ fn server_record() -> impl Strategy<Value = server::Record> {
         Just(PinRank::Proven),
         Just(PinRank::Bootstrap)
     ];
+    let dialect = proptest::sample::select(&Dialect::ALL);
     prop_oneof![
         id().prop_map(Record::OwnId),
         (0..1_000u64).prop_map(Record::IssuedAt),
-        (id(), any::<u8>(), rank, any::<bool>(), proptest::option::of(address()), 0..=i64::MAX as u64)
-            .prop_map(|(server_id, tag, rank, native, address, matched)| {
-                Record::Server(ServerRecord { server_id, key: key(tag), rank, native, address, matched })
+        (
+            id(),
+            any::<u8>(),
+            rank,
+            any::<bool>(),
+            dialect,
+            proptest::option::of(address()),
+            0..=i64::MAX as u64
+        )
+            .prop_map(|(server_id, tag, rank, native, dialect, address, matched)| {
+                let key = key(tag);
+                Record::Server(ServerRecord { server_id, key, rank, native, dialect, address, matched })
             }),
         id().prop_map(Record::ForgetServer),
         id().prop_map(Record::ForgetUser),
