@@ -3,9 +3,14 @@
 //! sign, read and check frames themselves, and remember what they refuse and why.
 #![allow(dead_code, reason = "every test file uses its part")]
 
+pub(crate) mod f_server;
+pub(crate) mod foreign;
 pub(crate) mod frame;
 pub(crate) mod keys;
+pub(crate) mod m_server;
 pub(crate) mod ours;
+pub(crate) mod r_server;
+pub(crate) mod scene;
 pub(crate) mod seed_client;
 pub(crate) mod seed_server;
 
@@ -52,6 +57,8 @@ pub(crate) trait Peer: Send + 'static {
 /// A frame that was refused, and why.
 #[derive(Clone, Debug)]
 pub(crate) struct Rejection {
+    /// The socket it came on.
+    pub(crate) link: LinkId,
     pub(crate) reason: String,
     pub(crate) frame: String,
 }
@@ -66,6 +73,8 @@ pub(crate) struct Net {
     links: BTreeMap<LinkId, mpsc::Sender<Out>>,
     next: LinkId,
     dials: mpsc::Sender<String>,
+    /// The socket of the frame that is being heard.
+    hearing: LinkId,
     /// Every frame, shortened, with `<` for received and `>` for sent, and every end of a socket.
     pub(crate) log: Vec<String>,
     pub(crate) rejections: Vec<Rejection>,
@@ -96,7 +105,7 @@ impl Net {
     pub(crate) fn reject(&mut self, frame: &Received, reason: impl Into<String>) {
         let reason = reason.into();
         self.log.push(format!("   rejected: {reason}"));
-        self.rejections.push(Rejection { reason, frame: frame.brief() });
+        self.rejections.push(Rejection { link: self.hearing, reason, frame: frame.brief() });
     }
 }
 
@@ -139,7 +148,7 @@ impl<P: Peer> StandIn<P> {
         let runtime = runtime.unwrap();
         let (dials, mut to_dial) = mpsc::channel::<String>(QUEUE);
         let (log, rejections, received) = (Vec::new(), Vec::new(), Vec::new());
-        let net = Net { links: BTreeMap::new(), next: 1, dials, log, rejections, received };
+        let net = Net { links: BTreeMap::new(), next: 1, dials, hearing: 0, log, rejections, received };
         let inner = Arc::new(Inner { world: Mutex::new((peer, net)), changed: Condvar::new() });
         let address = port.map(|port| {
             let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).unwrap();
@@ -277,10 +286,11 @@ async fn run<P: Peer>(
                 Some(Ok(Message::Text(text))) => {
                     let Some(inner) = inner.upgrade() else { return };
                     inner.act(|peer, net| {
+                        net.hearing = link;
                         net.log.push(format!("{link}< {}", shorten(&text)));
                         let Some(frame) = Received::of(&text) else {
                             let reason = "no JSON object".to_owned();
-                            return net.rejections.push(Rejection { reason, frame: shorten(&text) });
+                            return net.rejections.push(Rejection { link, reason, frame: shorten(&text) });
                         };
                         net.received.push((link, frame.clone()));
                         peer.heard(net, link, frame);

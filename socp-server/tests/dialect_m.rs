@@ -1,0 +1,103 @@
+//! M's dialect between our real binaries and a stand-in for its server.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/peers/mod.rs"]
+mod peers;
+mod support;
+
+use peers::StandIn;
+use peers::keys::native_id;
+use peers::m_server::MServer;
+use peers::ours::Ours;
+use peers::scene::{First, Scene};
+use support::{ServerProcess, free_ports};
+
+const M: &str = "4577640c-f770-4d64-88fb-fa6128939cef";
+const BOB: &str = "0068766b-05fa-47b3-814f-a23be45a4a8b";
+
+struct Pair {
+    ours: Ours,
+    server: ServerProcess,
+    m: StandIn<MServer>,
+}
+
+impl Pair {
+    fn ours_dials(dialect: Option<&str>) -> Self {
+        let [our_port, port] = free_ports();
+        let m = MServer::new(M, "server-b", port).start();
+        let key = m.act(|m, _| m.pubkey());
+        let ours = Ours::new("server-a", our_port).trusting(port, &key, dialect);
+        let server = ours.start();
+        Self { ours, server, m }
+    }
+
+    /// It has us from its introducer, and says HELLO_LINK.
+    fn it_dials() -> Self {
+        let [our_port, port] = free_ports();
+        let ours = Ours::new("server-a", our_port);
+        let server = ours.start();
+        let m = MServer::new(M, "server-b", port).start();
+        m.act(|m, net| m.link_to(net, &server.id, "127.0.0.1", our_port.into(), &ours.pubkey));
+        Self { ours, server, m }
+    }
+
+    fn scene(&self) -> Scene<'_, MServer> {
+        Scene { ours: &self.ours, server: &self.server, peer: &self.m, bob: BOB, verified: true }
+    }
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn we_dial_it_and_both_see_and_reach_each_other() {
+    Pair::ours_dials(Some("m")).scene().play(First::Alice);
+    Pair::ours_dials(Some("m")).scene().play(First::Bob);
+}
+
+/// It is recognised by what it sends.
+#[test]
+#[ignore = "needs the profile"]
+fn we_dial_it_as_a_stranger() {
+    Pair::ours_dials(None).scene().play(First::Alice);
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn it_links_to_us_and_both_see_and_reach_each_other() {
+    Pair::it_dials().scene().play(First::Alice);
+    Pair::it_dials().scene().play(First::Bob);
+}
+
+#[test]
+#[ignore = "needs the profile"]
+fn who_was_online_before_the_link_is_seen() {
+    let [our_port, port] = free_ports();
+    let m = MServer::new(M, "server-b", port).start();
+    m.arrives(BOB, "bob");
+    let ours = Ours::new("server-a", our_port);
+    let server = ours.start();
+    let mut alice = ours.log_in("alice", &server);
+    m.act(|m, net| m.link_to(net, &server.id, "127.0.0.1", our_port.into(), &ours.pubkey));
+    // Her advert makes it tell of its own.
+    m.sees(&native_id("alice"));
+    let pair = Pair { ours, server, m };
+    pair.scene().told(&mut alice, "user_added");
+    pair.scene().talk(&mut alice);
+    pair.m.has_refused_nothing();
+}
+
+/// Its WELCOMEs are unsigned, and so are first suggestions.
+#[test]
+#[ignore = "needs the profile"]
+fn its_introducer_tells_us_of_its_servers() {
+    let [our_port, introducer_port, port] = free_ports();
+    let introducer = MServer::introducer("server-c", introducer_port).start();
+    let m = MServer::new(M, "server-b", port).start();
+    m.act(|m, net| m.join(net, &format!("127.0.0.1:{introducer_port}")));
+    introducer.wait("M's JOIN", |introducer, _| introducer.servers.contains_key(M).then_some(()));
+    let key = introducer.act(|introducer, _| introducer.pubkey());
+    let ours = Ours::new("server-a", our_port).trusting(introducer_port, &key, Some("m"));
+    let server = ours.start();
+    let pair = Pair { ours, server, m };
+    pair.scene().play(First::Alice);
+    introducer.has_refused_nothing();
+}
