@@ -64,7 +64,6 @@ fn our_key() -> String {
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn we_dial_it_and_both_see_and_reach_each_other() {
     Pair::ours_dials(Some("f")).scene().play(First::Alice);
     Pair::ours_dials(Some("f")).scene().play(First::Bob);
@@ -72,13 +71,11 @@ fn we_dial_it_and_both_see_and_reach_each_other() {
 
 /// It is recognised by what it sends.
 #[test]
-#[ignore = "needs the profile"]
 fn we_dial_it_as_a_stranger() {
     Pair::ours_dials(None).scene().play(First::Alice);
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn it_links_to_us_and_both_see_and_reach_each_other() {
     Pair::it_links().scene().play(First::Alice);
     Pair::it_links().scene().play(First::Bob);
@@ -86,14 +83,12 @@ fn it_links_to_us_and_both_see_and_reach_each_other() {
 
 /// On a link to its introducer it says nothing more: we have to link to it.
 #[test]
-#[ignore = "needs the profile"]
 fn it_joins_by_us_and_both_see_and_reach_each_other() {
     Pair::it_joins().scene().play(First::Alice);
     Pair::it_joins().scene().play(First::Bob);
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn who_was_online_before_the_link_is_advertised_then() {
     let (pair, our_port) = Pair::apart();
     let _alice = pair.ours.log_in("alice", &pair.server);
@@ -104,7 +99,6 @@ fn who_was_online_before_the_link_is_advertised_then() {
 
 /// Both know ours; what one relays of the other, signed by itself, is none of its origin's.
 #[test]
-#[ignore = "needs the profile"]
 fn two_of_its_servers_and_ours() {
     const OTHER: &str = "8733a19c-2459-4381-929d-e5cd3739c74d";
     let (pair, our_port) = Pair::apart();

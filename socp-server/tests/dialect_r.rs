@@ -48,21 +48,18 @@ impl Pair {
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn we_dial_it_and_both_see_and_reach_each_other() {
     Pair::ours_dials().scene().play(First::Alice);
     Pair::ours_dials().scene().play(First::Bob);
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn it_joins_us_and_both_see_and_reach_each_other() {
     Pair::it_dials().scene().play(First::Alice);
     Pair::it_dials().scene().play(First::Bob);
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn who_was_online_before_the_link_is_advertised_then() {
     let [our_port, port] = free_ports();
     let ours = Ours::new("server-a", our_port);
@@ -76,7 +73,6 @@ fn who_was_online_before_the_link_is_advertised_then() {
 }
 
 #[test]
-#[ignore = "needs the profile"]
 fn two_of_its_servers_find_each_other_by_ours() {
     const OTHER: &str = "e03802f4-7f14-4783-8c0a-e6e12e8ab1ef";
     let pair = Pair::it_dials();

@@ -5,6 +5,7 @@
 
 use super::api::LinkId;
 use super::link::{Joining, Link, LinkState, Login, ServerLink};
+use super::peer::Peer;
 use super::seen::frame_key;
 use super::{Server, Session};
 use crate::crypto::{
@@ -17,6 +18,9 @@ use crate::wire::{
     UserAdvertise,
 };
 use crate::wire::{UserHello, UserId};
+
+/// Servers that have not said their name, whose keys a frame under an unknown name is tried with.
+const MAX_NAMELESS: usize = 4;
 
 /// What must hold before a frame is acted on.
 #[derive(Debug)]
@@ -127,14 +131,30 @@ impl Server {
         }
     }
 
-    /// Gossip as the first frame, of a known server that writes only on sockets it dialled.
+    /// Gossip as the first frame, of a server that writes only on sockets it dialled: one that is known, or, if the
+    /// name is not, one of those that we dialled and that have not said their name.
     fn dial_back_rule(&self, frame: &Frame) -> Result<Vec<Check>, Refusal> {
-        let from = frame.from().map(|from| ServerId::from(from.clone()));
-        let peer = from.and_then(|from| self.peers.get(&from)).filter(|peer| !peer.record.native);
-        match peer.filter(|peer| peer.record.dialect.profile().one_way) {
-            Some(peer) => sig(frame, &peer.record.key, peer.form),
-            None => Err(not_first(frame)),
+        let from = ServerId::from(sender(frame)?.clone());
+        let one_way = |peer: &&Peer| !peer.record.native && peer.record.dialect.profile().one_way;
+        if let Some(peer) = self.peers.get(&from) {
+            return match one_way(&peer) {
+                true => sig(frame, &peer.record.key, peer.form),
+                false => Err(not_first(frame)),
+            };
         }
+        let nameless =
+            self.peers.values().filter(one_way).filter(|peer| peer.is_nameless() && !peer.links.is_empty());
+        let checks =
+            nameless.take(MAX_NAMELESS).flat_map(|peer| sig_if_there(frame, &peer.record.key, peer.form));
+        // One of them will do, and which is seen when it has held.
+        let checks: Vec<Check> = checks.map(|check| Check { required: false, ..check }).collect();
+        if checks.is_empty() { Err(not_first(frame)) } else { Ok(checks) }
+    }
+
+    /// Whether an id is ours or another known server's.
+    pub(super) fn is_known_server(&self, id: &Id) -> bool {
+        let id = ServerId::from(id.clone());
+        id == self.id || self.peers.contains_key(&id)
     }
 
     fn user_hello_rule(&self, frame: &Frame, hello: &UserHello) -> Result<Vec<Check>, Refusal> {
@@ -178,7 +198,7 @@ impl Server {
     fn server_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let peer = self.peers.get(&link.server);
         let profile = self.profile(link_id);
-        let known = frame.from().is_some_and(|from| self.peers.contains_key(&ServerId::from(from.clone())));
+        let known = frame.from().is_some_and(|from| self.is_known_server(from));
         if profile.resigns && known && is_carried(frame.kind()) && frame.from() != Some(link.server.id()) {
             return Ok(Rule::Ignore("relayed with the relayer's signature"));
         }
@@ -519,7 +539,14 @@ fn joining_rule(joining: &Joining, frame: &Frame) -> Result<Vec<Check>, Refusal>
             sender(frame)?;
             Ok(sig_if_there(frame, &joining.key, None))
         }
-        Payload::ServerAnnounce(_) | Payload::ServerHelloLink(_) | Payload::Heartbeat(_) => {
+        Payload::ServerAnnounce(_)
+        | Payload::ServerHelloLink(_)
+        | Payload::UserAdvertise(_)
+        | Payload::UserRemove(_)
+        | Payload::ServerDeliver(_)
+        | Payload::Heartbeat(_)
+        | Payload::PublicChannelAdd(_)
+        | Payload::PublicChannelUpdated(_) => {
             sender(frame)?;
             sig(frame, &joining.key, None)
         }

@@ -119,7 +119,7 @@ impl Server {
     /// In which dialect a server is greeted. If none is known, every form of a JOIN has its turn until one is
     /// answered.
     pub(super) fn greeting_dialect(&self, address: &HostPort) -> Dialect {
-        const TURNS: [Dialect; 3] = [Dialect::Standard, Dialect::Python, Dialect::R];
+        const TURNS: [Dialect; 4] = [Dialect::Standard, Dialect::Python, Dialect::R, Dialect::M];
         let dial = self.dials.get(address);
         dial.map_or(Dialect::Standard, |dial| match dial.dialect {
             Dialect::Standard => TURNS[dial.unanswered % TURNS.len()],

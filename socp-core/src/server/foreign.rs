@@ -140,8 +140,8 @@ impl Server {
     /// its own, whatever unpinned id it names (decisions §7).
     pub(super) fn speaker(&self, link: &ServerLink, frame: &Frame) -> Option<ServerId> {
         let from = ServerId::from(frame.from()?.clone());
-        let is_known = from == self.id || self.peers.contains_key(&from);
-        Some(if link.nonces.is_some() || is_known { from } else { link.server.clone() })
+        let theirs = link.nonces.is_none() && !self.is_known_server(from.id());
+        Some(if theirs { link.server.clone() } else { from })
     }
 
     /// The same of a link by its name.

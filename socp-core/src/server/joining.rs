@@ -8,7 +8,7 @@ use super::peer::Announced;
 use super::pins::PinOutcome;
 use super::timers::Timer;
 use crate::close_code;
-use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::crypto::{Purpose, Refusal, SharedPayload, Verified};
 use crate::dialect::{Dialect, Observed, WelcomeClients};
 use crate::wire::{
     ErrorCode, HostPort, Id, KeyForm, LinkProof, LinkRole, Nonce, Payload, PublicKey, Recipient, ServerHello,
@@ -53,18 +53,30 @@ impl Server {
         };
         if joining.introduced {
             let (key, address) = (joining.key.clone(), joining.address.clone());
-            return match self.server_of_key(&key) {
-                // Whoever is greeted without JOIN need not answer.
-                Some(server) if self.profile(link_id).links_without_join => {
-                    self.identify(link_id, &server, &key, None, Some(address), None);
-                    self.link_up(link_id);
-                }
-                Some(_) | None => self.close(link_id, close_code::POLICY, "no welcome"),
+            return match self.profile(link_id).links_without_join {
+                // Whoever speaks like this need not answer.
+                true => self.link_unanswered(link_id, &key, &address),
+                false => self.close(link_id, close_code::POLICY, "no welcome"),
             };
         }
         joining.introduced = true;
         self.introduce_ourselves(link_id, Recipient::Unnamed, None);
-        self.timers.set(Timer::Welcome(link_id), self.now.instant + self.config.timing.greeting);
+        let timing = &self.config.timing;
+        let patience =
+            if self.profile(link_id).links_without_join { timing.dial_back } else { timing.welcome };
+        self.timers.set(Timer::Welcome(link_id), self.now.instant + patience);
+    }
+
+    /// A link to a server that answers no greeting. It may not have said its name yet: then it goes by its key's.
+    fn link_unanswered(&mut self, link_id: LinkId, key: &PublicKey, address: &HostPort) {
+        let server = self.server_of_key(key).unwrap_or_else(|| ServerId::from(Id::derived_from(key)));
+        let rank = self.rank_of(key, true, PinRank::Introduced);
+        let outcome = self.pin_server(&server, key, rank, Some(address.clone()));
+        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
+            return self.close(link_id, close_code::POLICY, "not the server that was expected");
+        }
+        self.identify(link_id, &server, key, None, Some(address.clone()), None);
+        self.link_up(link_id);
     }
 
     pub(super) fn on_joining_frame(&mut self, link_id: LinkId, frame: Verified) {
@@ -80,8 +92,13 @@ impl Server {
             Payload::CtrlClose(_) => self.close(link_id, close_code::NORMAL, "closed by peer"),
             // A server that sends no WELCOME has said with this who it is.
             _ => {
-                let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
                 self.recognise(link_id, &frame, &key);
+                if self.profile(link_id).links_without_join {
+                    // It speaks to us, perhaps in others' names.
+                    self.link_unanswered(link_id, &key, &address);
+                    return self.on_frame(link_id, frame);
+                }
+                let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
                 let rank = self.rank_of(&key, true, PinRank::Introduced);
                 let outcome = match self.is_native(&server) || self.is_key_of_native(&key) {
                     true => PinOutcome::Conflict,
@@ -92,6 +109,7 @@ impl Server {
                 }
                 self.identify(link_id, &server, &key, None, Some(address), None);
                 self.link_up(link_id);
+                self.on_frame(link_id, frame);
             }
         }
     }
@@ -216,6 +234,7 @@ impl Server {
             }
         };
         self.timers.cancel(&Timer::Greeting(link_id));
+        self.name(&server, key);
         let nonces = their_nonce.map(|theirs| Nonces { ours: self.nonce(), theirs });
         self.identify(link_id, &server, key, nonces, None, None);
         if is_join {
@@ -228,7 +247,11 @@ impl Server {
                 self.send_link_proof(link_id, &server, nonces, LinkRole::Accept, &dialled);
             }
         }
-        self.announce(link_id);
+        // Some take gossip only after a HELLO_LINK.
+        match is_join && self.profile(link_id).links_without_join {
+            true => self.introduce_ourselves(link_id, Recipient::from(&server), None),
+            false => self.announce(link_id),
+        }
         if nonces.is_none() {
             self.link_up(link_id);
         }
@@ -336,21 +359,53 @@ impl Server {
         };
     }
 
+    /// A server that was known by its key alone has said its name.
+    fn name(&mut self, server: &ServerId, key: &PublicKey) {
+        let nameless = ServerId::from(Id::derived_from(key));
+        let Some(peer) = self.peers.get(&nameless).filter(|peer| *server != nameless && peer.is_nameless())
+        else {
+            return;
+        };
+        let (links, alive_until) = (peer.links.clone(), peer.alive_until);
+        for link in &links {
+            if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(link) {
+                link.server = server.clone();
+            }
+        }
+        // What it said under its name is the named one's to say again; it never wrote before.
+        self.forget_claims_of(&nameless);
+        self.peers.remove(&nameless);
+        self.timers.cancel(&Timer::Unreachable(nameless.clone()));
+        self.timers.cancel(&Timer::Relist(nameless.clone()));
+        self.out.push(Action::Persist(Record::ForgetServer(nameless)));
+        if let Some(peer) = self.peers.get_mut(server) {
+            peer.links.extend(links);
+            peer.alive_until = peer.alive_until.max(alive_until);
+        }
+        self.relocate_users_of(server);
+    }
+
     fn server_of_key(&self, key: &PublicKey) -> Option<ServerId> {
         let mut peers = self.peers.iter();
         peers.find(|(_, peer)| peer.record.key == *key).map(|(server, _)| server.clone())
     }
 
-    /// Gossip as the first frame, signed by a known server that writes only on sockets it dialled.
+    /// Gossip as the first frame, of a server that writes only on sockets it dialled.
     pub(super) fn on_dial_back(&mut self, link_id: LinkId, frame: Verified) {
         let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
-        let Some((key, dialect)) =
-            self.peers.get(&server).map(|peer| (peer.record.key.clone(), peer.record.dialect))
-        else {
-            return;
+        let signer = self.peers.values().map(|peer| &peer.record);
+        let mut signer = signer.filter(|record| frame.proven_by(Purpose::Transport, &record.key));
+        let Some((key, dialect)) = signer.next().map(|record| (record.key.clone(), record.dialect)) else {
+            let refusal = Refusal::of(frame.frame(), ErrorCode::InvalidSig, "sig does not hold");
+            return self.on_refused(link_id, refusal);
         };
+        let outcome = self.pin_server(&server, &key, PinRank::Claimed, None);
+        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
+            return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
+        }
         self.timers.cancel(&Timer::Greeting(link_id));
         self.set_dialect(link_id, dialect);
+        self.name(&server, &key);
         self.identify(link_id, &server, &key, None, None, None);
         self.link_up(link_id);
         self.on_frame(link_id, frame);

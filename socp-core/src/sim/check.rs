@@ -51,7 +51,7 @@ fn tables(machine: &Server) -> Tables {
 /// What one server has said and seen.
 #[derive(Default)]
 struct Witness {
-    /// In its own name, in this life: `issued_at` and payload.
+    /// In its own name, in this life: `issued_at`, and what was said with it.
     issued: BTreeMap<u64, Box<str>>,
     /// What was stored when this life began.
     issued_before: u64,
@@ -414,20 +414,20 @@ impl World {
     fn check_issued(&mut self, server: usize, text: &WireText) {
         let Ok(frame) = self.read(text) else { return };
         let id = &self.servers[server].id;
-        let issued_at = match frame.payload() {
+        let (issued_at, about) = match frame.payload() {
             Payload::UserAdvertise(advert) => {
                 self.checks.advertised.insert((id.clone(), advert.user_id.clone()));
-                advert.issued_at
+                (advert.issued_at, advert.user_id.as_str())
             }
-            Payload::UserRemove(removal) => removal.issued_at,
-            Payload::Presence(presence) => Some(presence.issued_at),
-            _ => None,
+            Payload::UserRemove(removal) => (removal.issued_at, removal.user_id.as_str()),
+            Payload::Presence(presence) => (Some(presence.issued_at), ""),
+            _ => (None, ""),
         };
         let (Some(issued_at), stored) = (issued_at, self.servers[server].store.issued_at) else { return };
         let witness = &mut self.checks.witnesses[server];
-        let payload = frame.payload_canonical();
-        let said = witness.issued.entry(issued_at).or_insert_with(|| payload.into());
-        let other = **said != *payload;
+        // Whom it is about: the rest may be dressed for the peer's dialect.
+        let said = format!("{} {about}", frame.kind());
+        let other = **witness.issued.entry(issued_at).or_insert_with(|| said.clone().into()) != *said;
         if other || issued_at <= witness.issued_before || issued_at > stored {
             let before = witness.issued_before;
             let detail = format!("s{server} issues {issued_at}; stored: {stored}, at its start: {before}");

@@ -29,8 +29,14 @@ pub(crate) struct Scene<'a, P> {
 }
 
 impl<P: Foreign> Scene<'_, P> {
-    /// Both come, see each other, write to each other and leave.
+    /// Both come, see each other, write to each other and leave; and nothing of ours was refused.
     pub(crate) fn play(&self, first: First) {
+        self.come_and_go(first);
+        self.peer.has_refused_nothing();
+    }
+
+    /// The same, whatever was refused.
+    pub(crate) fn come_and_go(&self, first: First) {
         let id = native_id("alice");
         self.peer.linked(&self.server.id);
         if let First::Bob = first {
@@ -50,7 +56,6 @@ impl<P: Foreign> Scene<'_, P> {
         self.told(&mut alice, "user_removed");
         alice.quit();
         self.peer.misses(&id);
-        self.peer.has_refused_nothing();
     }
 
     /// A message in each direction.
