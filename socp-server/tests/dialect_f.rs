@@ -126,3 +126,34 @@ fn two_of_its_servers_and_ours() {
         assert!(ours.is_empty(), "{ours:#?}");
     }
 }
+
+/// The stand-ins do what was recorded of F.
+#[test]
+fn its_servers_among_themselves() {
+    const OTHER: &str = "8733a19c-2459-4381-929d-e5cd3739c74d";
+    const INTRODUCER: &str = "9a0f4e45-96af-4779-8da6-aa37555a026b";
+    const ALICE: &str = "e2c0e837-a305-48bb-b65a-811b3888447b";
+    let [introducer_port, first, second] = free_ports();
+    let introducer = FServer::new(INTRODUCER, "server-c", introducer_port).start();
+    let join = |id: &str, key: &str, port: u16| {
+        let f = FServer::new(id, key, port).start();
+        f.act(|f, net| f.join(net, &format!("127.0.0.1:{introducer_port}")));
+        introducer.wait("a JOIN", |introducer, _| introducer.servers.contains_key(id).then_some(()));
+        f
+    };
+    let a = join(F, "server-a", first);
+    let b = join(OTHER, "server-b", second);
+    a.linked(OTHER);
+    b.linked(F);
+    a.arrives(ALICE, "alice");
+    b.arrives(BOB, "bob");
+    for (f, other, from, to) in [(&a, &b, ALICE, BOB), (&b, &a, BOB, ALICE)] {
+        f.tells(from, to, "grüezi ✓");
+        assert!(other.reads(to, from, "grüezi ✓").verified);
+    }
+    a.leaves(ALICE);
+    b.misses(ALICE);
+    for f in [&a, &b, &introducer] {
+        f.has_refused_nothing();
+    }
+}

@@ -5,7 +5,10 @@
 mod peers;
 mod support;
 
+use std::time::Duration;
+
 use peers::StandIn;
+use peers::foreign::Foreign;
 use peers::keys::native_id;
 use peers::m_server::MServer;
 use peers::ours::Ours;
@@ -84,6 +87,18 @@ fn who_was_online_before_the_link_is_seen() {
     pair.m.has_refused_nothing();
 }
 
+/// It dials back when it is linked to, and says nothing there until it has something to say.
+#[test]
+#[ignore = "needs the profile"]
+fn its_silent_dial_back_is_waited_for() {
+    const LONGER_THAN_A_GREETING: Duration = Duration::from_secs(12);
+    let pair = Pair::ours_dials(Some("m"));
+    pair.m.linked(&pair.server.id);
+    let lost = pair.m.wait_for(LONGER_THAN_A_GREETING, |m, _| (!m.is_linked(&pair.server.id)).then_some(()));
+    assert!(lost.is_none(), "we have closed the link");
+    pair.scene().play(First::Alice);
+}
+
 /// Its WELCOMEs are unsigned, and so are first suggestions.
 #[test]
 fn its_introducer_tells_us_of_its_servers() {
@@ -98,4 +113,35 @@ fn its_introducer_tells_us_of_its_servers() {
     let pair = Pair { ours, server, m };
     pair.scene().play(First::Alice);
     introducer.has_refused_nothing();
+}
+
+/// The stand-ins do what was recorded of M.
+#[test]
+fn its_servers_among_themselves() {
+    const OTHER: &str = "7f132aaa-c01c-4bfe-b3ca-2b2d170bab8c";
+    const ALICE: &str = "045bf921-9123-4dd6-8905-3f516cb82e47";
+    let [introducer_port, first, second] = free_ports();
+    let introducer = MServer::introducer("server-c", introducer_port).start();
+    let join = |id: &str, key: &str, port: u16| {
+        let m = MServer::new(id, key, port).start();
+        m.act(|m, net| m.join(net, &format!("127.0.0.1:{introducer_port}")));
+        introducer.wait("a JOIN", |introducer, _| introducer.servers.contains_key(id).then_some(()));
+        m
+    };
+    let a = join(M, "server-a", first);
+    let b = join(OTHER, "server-b", second);
+    a.linked(OTHER);
+    b.linked(M);
+    a.arrives(ALICE, "alice");
+    b.sees(ALICE);
+    b.arrives(BOB, "bob");
+    for (m, other, from, to) in [(&a, &b, ALICE, BOB), (&b, &a, BOB, ALICE)] {
+        m.tells(from, to, "grüezi ✓");
+        assert!(other.reads(to, from, "grüezi ✓").verified);
+    }
+    a.leaves(ALICE);
+    b.misses(ALICE);
+    for m in [&a, &b, &introducer] {
+        m.has_refused_nothing();
+    }
 }

@@ -95,3 +95,38 @@ fn two_of_its_servers_find_each_other_by_ours() {
     other.has_refused_nothing();
     assert_eq!(other.act(|r, _| r.broken_welcome), 0);
 }
+
+/// The stand-ins do what was recorded of R.
+#[test]
+fn its_servers_among_themselves() {
+    const OTHER: &str = "e03802f4-7f14-4783-8c0a-e6e12e8ab1ef";
+    const LAST: &str = "e035d093-71c9-4979-9879-bbb689df9b82";
+    const ALICE: &str = "031972b5-6bc7-4cb4-aa77-f0fe3f1848ec";
+    let [first, second, third] = free_ports();
+    let a = RServer::new(R, "server-a", first).start();
+    let join = |id: &str, key: &str, port: u16| {
+        let r = RServer::new(id, key, port).start();
+        r.act(|r, net| r.join(net, &format!("127.0.0.1:{first}"), Key::fixture("server-a").spki()));
+        r.linked(R);
+        a.linked(id);
+        r
+    };
+    let b = join(OTHER, "server-b", second);
+    // By A's WELCOME it finds B.
+    let c = join(LAST, "server-c", third);
+    c.linked(OTHER);
+    b.linked(LAST);
+    a.arrives(ALICE, "alice");
+    b.arrives(BOB, "bob");
+    c.sees(ALICE);
+    for (r, other, from, to) in [(&a, &b, ALICE, BOB), (&b, &a, BOB, ALICE)] {
+        r.tells(from, to, "grüezi ✓");
+        assert!(other.reads(to, from, "grüezi ✓").verified);
+    }
+    a.leaves(ALICE);
+    b.misses(ALICE);
+    for r in [&a, &b, &c] {
+        r.has_refused_nothing();
+        assert_eq!(r.act(|r, _| r.broken_welcome), 0);
+    }
+}

@@ -374,3 +374,52 @@ fn mesh_of_four(in_public: bool) {
     b.has_refused_nothing();
     d.has_refused_nothing();
 }
+
+/// The stand-ins do what was recorded of the seed, faults included.
+#[test]
+fn seeds_among_themselves() {
+    let [first, second, third] = free_ports();
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let a = SeedServer::new("srv-a", "server-a", first, &[]).start();
+    let b = SeedServer::new("srv-b", "server-b", second, &[at(first)]).start();
+    b.wait("a link", |seed, _| seed.is_linked("srv-a").then_some(()));
+    let alice = SeedClient::log_in("alice", "alice", at(first));
+    let bob = SeedClient::log_in("bob", "bob", at(second));
+    for (one, other, name) in [(&alice, &bob, "bob"), (&bob, &alice, "alice")] {
+        one.tell(name, "grüezi ✓");
+        let own = one.act(|client, _| client.id.clone());
+        other.reads(false, &own, "grüezi ✓");
+        one.all("to äll");
+        other.reads(true, &own, "to äll");
+        assert!(one.file(name, "small.bin", &[7; 446]));
+        other.receives("small.bin", &[7; 446]);
+        assert!(!one.file(name, "large.bin", &[7; 447]));
+    }
+    // Whose list it cannot read.
+    assert_eq!(alice.list(), (vec!["alice".to_owned(), "bob".to_owned()], false));
+
+    // Who comes late never hears of those who were there, and what others relay to it is dropped.
+    let c = SeedServer::new("srv-c", "server-c", third, &[at(first), at(second)]).start();
+    for server in ["srv-a", "srv-b"] {
+        c.wait("a link", |seed, _| seed.is_linked(server).then_some(()));
+    }
+    let carol = SeedClient::log_in("carol", "carol", at(third));
+    alice.knows("carol");
+    assert!(!carol.act(|carol, _| carol.pubkeys.contains_key("alice")));
+    let dave = SeedClient::log_in("dave", "dave", at(first));
+    carol.knows("dave");
+    drop(dave);
+    carol.forgets("dave");
+    c.wait("a relay", |seed, _| {
+        let relayed = ("USER_ADVERTISE".to_owned(), "srv-a".to_owned());
+        seed.foreign.contains(&relayed).then_some(())
+    });
+
+    // Users of a dead server stay, and nobody dials again.
+    drop(b);
+    a.wait("the end of the link", |seed, _| (!seed.is_linked("srv-b")).then_some(()));
+    assert!(a.act(|seed, _| seed.remote.contains_key("bob")));
+    for seed in [&a, &c] {
+        seed.has_refused_nothing();
+    }
+}

@@ -265,7 +265,8 @@ impl FServer {
     }
 
     fn relay(&self, net: &mut Net, from: LinkId, frame: &Received) {
-        for link in self.servers.values().filter_map(|other| other.link).filter(|link| *link != from) {
+        let others = self.servers.iter().filter(|(id, _)| *id != frame.from());
+        for link in others.filter_map(|(_, other)| other.link).filter(|link| *link != from) {
             let payload = Dumps::CANONICAL_ASCII.value(frame.payload());
             let text = self.signed_as(frame.from(), frame.kind(), frame.to(), frame.ts().clone(), payload);
             net.send(link, text);

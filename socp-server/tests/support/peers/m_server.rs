@@ -1,7 +1,7 @@
 //! M's server: it writes only on sockets that it dialled and reads only on those that it accepted, and cuts a
 //! link for what is missing in a payload. Its introducer is a program of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub(crate) struct MServer {
     accepted: BTreeMap<LinkId, Option<String>>,
     pub(crate) servers: BTreeMap<String, Other>,
     users: Users,
+    /// What it has relayed: type, user, time.
+    seen: BTreeSet<(String, String, String)>,
     members: Vec<String>,
     version: u64,
     /// Types of frames that came on sockets that it dialled, where it does not read.
@@ -69,6 +71,7 @@ impl MServer {
             accepted: BTreeMap::new(),
             servers: BTreeMap::new(),
             users: Users::default(),
+            seen: BTreeSet::new(),
             members: Vec::new(),
             version: 0,
             unread: Vec::new(),
@@ -265,8 +268,12 @@ impl MServer {
         self.relay(net, frame);
     }
 
-    /// Under its origin's name, with a signature of its own.
-    fn relay(&self, net: &mut Net, frame: &Received) {
+    /// Once, under its origin's name, with a signature of its own.
+    fn relay(&mut self, net: &mut Net, frame: &Received) {
+        let user = frame.payload_field("user_id").to_owned();
+        if !self.seen.insert((frame.kind().to_owned(), user, frame.ts().to_string())) {
+            return;
+        }
         const FIELDS: [&str; 4] = ["user_id", "server_id", "meta", "origin"];
         let payload = frame.payload().as_object().into_iter().flatten();
         let payload = payload.filter_map(|(name, value)| {
@@ -403,8 +410,7 @@ impl Foreign for MServer {
         }
     }
 
-    /// Whether it writes there, and is written to.
     fn is_linked(&self, server: &str) -> bool {
-        self.out.contains_key(server) && self.accepted.values().flatten().any(|id| id == server)
+        self.out.contains_key(server)
     }
 }

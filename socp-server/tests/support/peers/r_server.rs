@@ -1,7 +1,7 @@
 //! R's server: keys are padded base64 of PEM text, signatures are padded, adverts have no keys, and a link that
 //! begins with anything but an introduction is cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub(crate) struct RServer {
     intents: BTreeMap<String, Intent>,
     pub(crate) servers: BTreeMap<String, Other>,
     users: Users,
+    /// What it has relayed.
+    seen: BTreeSet<String>,
     /// Messages that wait for their recipient's key: from, to, text.
     waiting: Vec<(String, String, String)>,
     /// Entries of WELCOME.clients that are no servers: it has dialled them all the same.
@@ -66,6 +68,7 @@ impl RServer {
             intents: BTreeMap::new(),
             servers: BTreeMap::new(),
             users: Users::default(),
+            seen: BTreeSet::new(),
             waiting: Vec::new(),
             broken_welcome: 0,
             ignored: Vec::new(),
@@ -235,11 +238,11 @@ impl RServer {
                     meta: frame.payload()["meta"].clone(),
                 };
                 self.users.remote.insert(frame.payload_field("user_id").to_owned(), known);
-                self.relay(net, link, frame);
+                self.relay(net, frame);
             }
             "USER_REMOVE" => {
                 self.users.remote.remove(frame.payload_field("user_id"));
-                self.relay(net, link, frame);
+                self.relay(net, frame);
             }
             "PUB_KEY_REQUEST" => {
                 let user = frame.payload_field("recipient_uuid");
@@ -271,9 +274,15 @@ impl RServer {
         }
     }
 
-    fn relay(&self, net: &mut Net, from: LinkId, frame: &Received) {
-        for link in self.servers.values().filter_map(|other| other.link).filter(|link| *link != from) {
-            net.send(link, frame.text.clone());
+    /// Once, as it stands, to all but its origin, even to who sent it.
+    fn relay(&mut self, net: &mut Net, frame: &Received) {
+        if !self.seen.insert(frame.text.clone()) {
+            return;
+        }
+        for (_, other) in self.servers.iter().filter(|(id, _)| *id != frame.from()) {
+            if let Some(link) = other.link {
+                net.send(link, frame.text.clone());
+            }
         }
     }
 
