@@ -11,7 +11,7 @@ use peers::keys::{Salts, native_id};
 use peers::ours::Ours;
 use peers::seed_client::SeedClient;
 use peers::seed_server::SeedServer;
-use peers::{PATIENCE, StandIn};
+use peers::{Net, PATIENCE, StandIn};
 use support::client::ClientProcess;
 use support::{ServerProcess, free_ports};
 
@@ -210,6 +210,24 @@ fn restart(dials: Dials) {
     }
     bob.tell(&native_id("alice"), "I am");
     alice.reads("dm", "bob", "I am");
+    pair.seed.has_refused_nothing();
+}
+
+/// It counts frames, not pings.
+#[test]
+fn a_quiet_link_is_not_silent() {
+    let [our_port, seed_port] = free_ports();
+    let ours = Ours::new("server-a", our_port).set("[timing]\nheartbeat = \"500ms\"\n");
+    let server = ours.start();
+    let mut seed = SeedServer::new("srv-b", "server-b", seed_port, &[ours.address()]);
+    seed.silence = Duration::from_secs(2);
+    let pair = Pair { ours, server, seed: seed.start() };
+    pair.linked();
+    let silent = |_: &mut SeedServer, net: &mut Net| {
+        net.log.iter().any(|line| line.contains("close 1000 silent")).then_some(())
+    };
+    let silent = pair.seed.wait_for(Duration::from_secs(4), silent);
+    assert!(silent.is_none() && pair.seed.act(|seed, _| seed.is_linked(&pair.server.id)));
     pair.seed.has_refused_nothing();
 }
 

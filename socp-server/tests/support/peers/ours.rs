@@ -14,13 +14,14 @@ pub(crate) struct Ours {
     pub(crate) port: u16,
     pub(crate) pubkey: String,
     list: String,
+    settings: String,
 }
 
 impl Ours {
     pub(crate) fn new(key: &'static str, port: u16) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pubkey = import(&home.path().join(key), key);
-        Self { home, key, port, pubkey, list: "bootstrap_servers:\n".to_owned() }
+        Self { home, key, port, pubkey, list: "bootstrap_servers:\n".to_owned(), settings: String::new() }
     }
 
     /// With another entry in its list, which may say what the peer speaks.
@@ -29,6 +30,12 @@ impl Ours {
         if let Some(dialect) = dialect {
             self.list += &format!("    dialect: {dialect}\n");
         }
+        self
+    }
+
+    /// With settings of its own, in TOML.
+    pub(crate) fn set(mut self, settings: &str) -> Self {
+        self.settings += settings;
         self
     }
 
@@ -46,6 +53,9 @@ impl Ours {
         let data = self.home().join(self.key);
         let (listen, data) = (self.address(), data.to_str().unwrap());
         let mut command = server_command(&["--listen", &listen, "--data-dir", data, "--log-level", "debug"]);
+        let settings = self.home().join("server.toml");
+        std::fs::write(&settings, &self.settings).unwrap();
+        command.arg("--config").arg(settings);
         if self.list.contains("host") {
             std::fs::write(&list, &self.list).unwrap();
             command.arg("--bootstrap").arg(list);
