@@ -393,6 +393,40 @@ fn mesh_of_four(in_public: bool) {
     d.has_refused_nothing();
 }
 
+/// It registers her, logs her in, and asks for the list: a seed's server tells of nobody of its own.
+#[test]
+#[ignore = "needs the client's profile"]
+fn our_client_is_at_home_on_a_seeds_server() {
+    let [first, second] = free_ports();
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let seed = SeedServer::new("srv-a", "server-a", first, &[]).start();
+    let other = SeedServer::new("srv-b", "server-b", second, &[at(first)]).start();
+    other.wait("a link", |seed, _| seed.is_linked("srv-a").then_some(()));
+    let bob = SeedClient::log_in("bob", "bob", at(second));
+    let dave = SeedClient::log_in("dave", "dave", at(first));
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("ws://{}", at(first));
+    let mut alice = ClientProcess::start_at("alice", &url, home.path(), &["--dialect", "seed"]);
+    alice.event("ready");
+    let others = ["bob", "dave"];
+    let id = seed.wait("alice's login", |seed, _| {
+        seed.local.keys().find(|user| !others.contains(&user.as_str())).cloned()
+    });
+    for (name, person) in [("bob", &bob), ("dave", &dave)] {
+        alice.about("user_added", name);
+        alice.types(&format!("/tell {name} salü ✓"));
+        person.reads(false, &id, "salü ✓");
+        person.list();
+        person.tell(&id, "grüezi");
+        alice.reads("dm", name, "grüezi");
+    }
+    alice.types("/all to äll");
+    bob.reads(true, &id, "to äll");
+    alice.quit();
+    bob.forgets(&id);
+    seed.has_refused_nothing();
+}
+
 /// The stand-ins do what was recorded of the seed, faults included.
 #[test]
 fn seeds_among_themselves() {

@@ -54,10 +54,15 @@ impl ClientProcess {
         home: &Path,
         arguments: &[&str],
     ) -> Self {
+        Self::start_at(name, &format!("{}://{}", server.scheme, server.address), home, arguments)
+    }
+
+    /// The same at a server that need not be ours.
+    pub(crate) fn start_at(name: &'static str, url: &str, home: &Path, arguments: &[&str]) -> Self {
         let (data, password) = (home.join(name), home.join("password"));
         std::fs::write(&password, "correct horse\n").unwrap();
         let mut command = Command::new(binary());
-        command.arg("--server").arg(format!("{}://{}", server.scheme, server.address));
+        command.args(["--server", url]);
         command.args(["--user", name, "--json"]);
         let authority = home.join("ca.pem");
         if authority.exists() {

@@ -1,6 +1,6 @@
 //! Stand-ins for the student servers and clients that we are to mesh with, quirks and faults included, after
-//! the facts in `docs/dialects.md` and recorded sessions. They share no code with what is tested: they write,
-//! sign, read and check frames themselves, and remember what they refuse and why.
+//! recorded sessions of theirs. They share no code with what is tested: they write, sign, read and check frames
+//! themselves, and remember what they refuse and why.
 #![allow(dead_code, reason = "every test file uses its part")]
 
 pub(crate) mod f_server;
