@@ -89,7 +89,6 @@ fn who_was_online_before_the_link_is_seen() {
 
 /// It dials back when it is linked to, and says nothing there until it has something to say.
 #[test]
-#[ignore = "needs the profile"]
 fn its_silent_dial_back_is_waited_for() {
     let [our_port, port] = free_ports();
     let m = MServer::new(M, "server-b", port).start();
