@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use socp_core::wire::UserId;
 use socp_transport::ServerUrl;
 
@@ -13,6 +13,8 @@ const MAX_NAME_BYTES: usize = 256;
 #[derive(Debug, Parser)]
 #[command(name = "socp-client", version, about)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) task: Option<Task>,
     /// The server: wss://HOST:PORT (TLS), or ws://HOST:PORT, which beyond this machine needs --allow-plain
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8765")]
     pub(crate) server: ServerUrl,
@@ -30,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     pub(crate) user_id: Option<UserId>,
     /// Where your key, its pins and the history are kept [default: $XDG_DATA_HOME/socp/client/NAME]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Where files of others go [default: $XDG_DOWNLOAD_DIR, or ~/Downloads if there is one, or `downloads` in the
     /// data directory]
@@ -40,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) auto_accept: bool,
     /// A file whose first line is the password of your key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) password_file: Option<PathBuf>,
     /// Take this private RSA-4096 key (PEM) instead of making one
     #[arg(long, value_name = "KEY.pem")]
@@ -57,6 +59,26 @@ pub(crate) struct Args {
     /// What is logged to stderr; RUST_LOG says it in detail [default: warn]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
+}
+
+/// What to do instead of chatting.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Your key, while you are not online
+    #[command(subcommand)]
+    Key(KeyTask),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyTask {
+    /// Replace your key by a new one, under the same password and for the same id. The old key signs for the new one,
+    /// so that others, who are told, know that it is yours; then it is gone. Who had compared fingerprints with you
+    /// is asked to do so again
+    Rotate {
+        /// Take this private RSA-4096 key (PEM) instead of making one
+        #[arg(long, value_name = "KEY.pem")]
+        new_key: Option<PathBuf>,
+    },
 }
 
 /// How much is logged.

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::wire::UserId;
+use socp_core::crypto::{MAX_ROTATIONS, rotate, rotations_to};
+use socp_core::wire::{Id, KeyId, PublicKey, Rotation, UserId};
 use socp_transport::data_dir::DataDir;
 use socp_transport::vault::{self, MAX_FILE_BYTES, VaultError, read_private, write_private};
 use zeroize::Zeroizing;
@@ -21,8 +22,10 @@ use crate::say;
 /// The key, and how to change its password.
 pub(crate) struct Identity {
     pub(crate) key: Arc<PrivateKey>,
-    /// The id, if it is not the key's own.
-    pub(crate) user_id: Option<UserId>,
+    /// The first key's own, unless another was given.
+    pub(crate) user_id: UserId,
+    /// How the key follows from the first one.
+    pub(crate) rotations: Vec<Rotation>,
     keyring: Keyring,
 }
 
@@ -33,6 +36,17 @@ pub(crate) struct Keyring {
     file: PathBuf,
     /// A password that nobody has to type, if there is one.
     unlock: PathBuf,
+    /// How it follows from the first key, and maybe a step on.
+    rotations: PathBuf,
+}
+
+/// What a rotation did.
+pub(crate) struct Rotated {
+    pub(crate) user_id: UserId,
+    pub(crate) was: KeyId,
+    pub(crate) now: KeyId,
+    /// How many keys there can still be.
+    pub(crate) left: usize,
 }
 
 impl Identity {
@@ -41,7 +55,7 @@ impl Identity {
     /// # Errors
     /// If a file is damaged, cannot be read or written, or the password is wrong.
     pub(crate) fn open(dir: &DataDir, args: &Args) -> Result<Self, Fatal> {
-        let keyring = Keyring { file: dir.file("key.json"), unlock: dir.file("unlock") };
+        let keyring = Keyring::of(dir);
         let imported = args.import_key.as_deref().map(read_key).transpose()?;
         let source = Source { file: args.password_file.as_deref(), unlock: &keyring.unlock };
         let key = match read_private(&keyring.file) {
@@ -67,8 +81,44 @@ impl Identity {
             }
             Err(error) => return Err(unusable(&keyring.file, error)),
         };
-        let user_id = remembered_id(dir, args.user_id.as_ref())?;
-        Ok(Self { key: Arc::new(key), user_id, keyring })
+        let (user_id, rotations) = keyring.origin(dir, args.user_id.as_ref(), key.public_key())?;
+        Ok(Self { key: Arc::new(key), user_id, rotations, keyring })
+    }
+
+    /// Replaces the key in the directory by a new one, which it signs for, under the same password. Whenever this
+    /// stops, the directory holds the one or the other.
+    ///
+    /// # Errors
+    /// If there is no key, it does not open, has been replaced as often as one can be, or a file cannot be written.
+    pub(crate) fn rotate(dir: &DataDir, args: &Args, new: Option<&Path>) -> Result<Rotated, Fatal> {
+        let keyring = Keyring::of(dir);
+        let source = Source { file: args.password_file.as_deref(), unlock: &keyring.unlock };
+        let new = new.map(read_key).transpose()?;
+        let sealed = read_private(&keyring.file).map_err(|error| unusable(&keyring.file, error))?;
+        let (old, password) = keyring
+            .open_with(&sealed, &source, |key, password| (key, Zeroizing::new(password.to_owned())))?;
+        let (user_id, rotations) = keyring.origin(dir, args.user_id.as_ref(), old.public_key())?;
+        let left = MAX_ROTATIONS - rotations.len();
+        if left == 0 {
+            return Err(Fatal::new(format!(
+                "{}: the key was replaced {MAX_ROTATIONS} times, which is as often as others follow; begin anew in \
+                 another --data-dir",
+                keyring.rotations.display()
+            )));
+        }
+        let new = match new {
+            Some(new) => new,
+            None => generate()?,
+        };
+        let (was, now) = (old.public_key().id(), new.public_key().id());
+        let rotations = rotate(&user_id, rotations, &old, new.public_key())
+            .map_err(|error| unusable(&keyring.rotations, error))?;
+        let json = serde_json::to_string(&rotations).map_err(|error| unusable(&keyring.rotations, error))?;
+        // The chain before the key: of a chain that goes on, the steps up to the key count.
+        write_private(&keyring.rotations, json.as_bytes())
+            .map_err(|error| unusable(&keyring.rotations, error))?;
+        keyring.seal(&new, &password)?;
+        Ok(Rotated { user_id, was, now, left: left - 1 })
     }
 
     /// Where the key rests.
@@ -107,14 +157,56 @@ pub(crate) fn must_be_new(path: &Path) -> Result<(), Fatal> {
 }
 
 impl Keyring {
+    fn of(dir: &DataDir) -> Self {
+        Self { file: dir.file("key.json"), unlock: dir.file("unlock"), rotations: dir.file("rotations.json") }
+    }
+
+    /// Whose the key is, and how it follows from that user's first one.
+    fn origin(
+        &self,
+        dir: &DataDir,
+        given: Option<&UserId>,
+        key: &PublicKey,
+    ) -> Result<(UserId, Vec<Rotation>), Fatal> {
+        let steps: Vec<Rotation> = match read_private(&self.rotations) {
+            Ok(json) => serde_json::from_str(&json).map_err(|error| unusable(&self.rotations, error))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(unusable(&self.rotations, error)),
+        };
+        let owner = steps.first().map(|step| step.user_id.clone());
+        let rotations = owner.as_ref().map_or_else(Vec::new, |owner| rotations_to(owner, steps, key));
+        let Some(owner) = owner.filter(|_| !rotations.is_empty()) else {
+            let id = remembered_id(dir, given)?;
+            return Ok((id.unwrap_or_else(|| Id::derived_from(key).into()), rotations));
+        };
+        // Asked before it is remembered.
+        let is_it = |id: Option<&UserId>| id.is_none_or(|id| *id == owner);
+        if is_it(given) && is_it(remembered_id(dir, given)?.as_ref()) {
+            return Ok((owner, rotations));
+        }
+        let file = self.rotations.display();
+        Err(Fatal::new(format!("{file}: your keys are those of the id {owner}, and of no other")))
+    }
+
     fn open(&self, sealed: &str, source: &Source<'_>) -> Result<PrivateKey, Fatal> {
+        self.open_with(sealed, source, |key, _| key)
+    }
+
+    /// Opens the key, and makes something of it and its password.
+    fn open_with<T>(
+        &self,
+        sealed: &str,
+        source: &Source<'_>,
+        make: impl Fn(PrivateKey, &str) -> T,
+    ) -> Result<T, Fatal> {
         // A damaged file is no reason to ask for a password; the empty one opens none of ours.
         if let Err(error) = vault::open(sealed, "")
             && error != VaultError::WrongPasswordOrDamaged
         {
             return Err(unusable(&self.file, error));
         }
-        source.unlock_with(&self.file, |password| vault::open(sealed, password))
+        source
+            .unlock_with(&self.file, |password| vault::open(sealed, password).map(|key| make(key, password)))
     }
 
     fn create(&self, imported: Option<PrivateKey>, source: &Source<'_>) -> Result<PrivateKey, Fatal> {

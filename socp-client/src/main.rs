@@ -14,6 +14,7 @@ mod screen;
 mod terminal;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,9 +22,9 @@ use socp_core::client::Record;
 use socp_transport::data_dir::DataDir;
 use socp_transport::store::SqliteStore;
 
-use args::Args;
+use args::{Args, KeyTask, Task};
 use fatal::Fatal;
-use identity::Identity;
+use identity::{Identity, Rotated};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -38,12 +39,11 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> Result<ExitCode, Fatal> {
     logging::start(args.log_level);
+    if let Some(Task::Key(KeyTask::Rotate { new_key })) = &args.task {
+        return rotate_key(args, new_key.as_deref());
+    }
     let server = reach::Server::of(args)?;
-    let path = match &args.data_dir {
-        Some(path) => path.clone(),
-        None => DataDir::default_for_client(&args.user)?,
-    };
-    let dir = DataDir::open(path)?;
+    let dir = data_dir(args)?;
     if let Some(file) = &args.export_key {
         identity::must_be_new(file)?;
     }
@@ -65,6 +65,25 @@ fn start(args: &Args) -> Result<ExitCode, Fatal> {
     // Whatever still blocks has nothing to say any more.
     runtime.shutdown_background();
     code
+}
+
+fn data_dir(args: &Args) -> Result<DataDir, Fatal> {
+    let path = match &args.data_dir {
+        Some(path) => path.clone(),
+        None => DataDir::default_for_client(&args.user)?,
+    };
+    Ok(DataDir::open(path)?)
+}
+
+fn rotate_key(args: &Args, new_key: Option<&Path>) -> Result<ExitCode, Fatal> {
+    let Rotated { user_id, was, now, left } = Identity::rotate(&data_dir(args)?, args, new_key)?;
+    let mut out = std::io::stdout();
+    let shown = writeln!(out, "old key {}", was.fingerprint())
+        .and_then(|()| writeln!(out, "new key {}", now.fingerprint()))
+        .and_then(|()| writeln!(out, "your id stays {user_id}; others learn of the new key when you log in"))
+        .and_then(|()| writeln!(out, "the key can be replaced {left} times more"));
+    // The key is replaced, seen or not.
+    Ok(if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A line on stderr. Without anybody who reads it there is nobody to tell.

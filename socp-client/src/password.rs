@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use socp_core::crypto::aws_lc::PrivateKey;
 use socp_core::wire::encode_base64;
 use socp_transport::vault::{VaultError, read_private};
 use zeroize::Zeroizing;
@@ -67,11 +66,11 @@ impl Source<'_> {
     ///
     /// # Errors
     /// If there is no password or none that fits, or the key's file is damaged.
-    pub(crate) fn unlock_with(
+    pub(crate) fn unlock_with<T>(
         &self,
         file: &Path,
-        open: impl Fn(&str) -> Result<PrivateKey, VaultError>,
-    ) -> Result<PrivateKey, Fatal> {
+        open: impl Fn(&str) -> Result<T, VaultError>,
+    ) -> Result<T, Fatal> {
         if let Some(password_file) = self.file {
             let password = first_line(password_file)?;
             return open(&password).map_err(|error| {

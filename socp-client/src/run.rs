@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use socp_core::client::{Command, Direction, FileCommand, FileNotice, Notice, Record, Text, escape_label};
-use socp_core::wire::{ErrorCode, Id, Meta, ServerId};
+use socp_core::wire::{ErrorCode, Meta, ServerId};
 use socp_transport::Failure;
 use socp_transport::client::{Client, ClientConfig, Notices};
 use socp_transport::data_dir::DataDir;
@@ -59,7 +59,8 @@ pub(crate) async fn run(
     let shown = server.to_string();
     let mut config = ClientConfig::new(server.address, identity.key.clone());
     (config.scheme, config.roots, config.allow_plain) = (server.scheme, server.roots, server.allow_plain);
-    config.user_id = identity.user_id.clone();
+    config.user_id = Some(identity.user_id.clone());
+    config.rotations = identity.rotations.clone();
     config.meta = Meta::named(&args.user);
     config.store = Box::new(store);
     config.downloads = Some(downloads(args, dir));
@@ -69,7 +70,7 @@ pub(crate) async fn run(
     }
     config.timing.redial_slowest = REDIAL_SLOWEST;
     config.timing.flush = FLUSH;
-    let me = identity.user_id.clone().unwrap_or_else(|| Id::derived_from(identity.key.public_key()).into());
+    let me = identity.user_id.clone();
 
     let restore = Restore::new();
     let colour = !args.plain

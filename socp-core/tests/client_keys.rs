@@ -40,6 +40,7 @@ fn entry(peer: &Peer, name: &str) -> DirectoryEntry {
         server_id: None,
         online_local: Some(true),
         meta: Some(Meta::named(name)),
+        rotations: Vec::new(),
         event: None,
     }
 }

@@ -47,7 +47,15 @@ fn a_thousand_hellos_as_the_seed_has_them_cost_one_signature() {
 /// No key and no `auth`: the login follows with USER_LOGIN.
 fn seed_hello() -> Payload {
     let (client, pubkey, enc_pubkey, meta) = (None, None, None, None);
-    Payload::UserHello(UserHello { client, pubkey, enc_pubkey, auth: Vec::new(), ext: Vec::new(), meta })
+    Payload::UserHello(UserHello {
+        client,
+        pubkey,
+        enc_pubkey,
+        auth: Vec::new(),
+        ext: Vec::new(),
+        meta,
+        rotations: Vec::new(),
+    })
 }
 
 #[test]

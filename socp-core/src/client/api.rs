@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::crypto::{CryptoError, Refusal, Unsigned, Verified};
-use crate::wire::{ErrorCode, HostPort, KeyId, Meta, MetaField, PublicKey, ServerId, Timestamp, UserId};
+use crate::wire::{
+    ErrorCode, HostPort, KeyId, Meta, MetaField, PublicKey, Rotation, ServerId, Timestamp, UserId,
+};
 
 use super::draft::{Draft, DraftId};
 use super::files::{FileAction, FileCommand, FileEvent, FileNotice, OfferPolicy};
@@ -18,6 +20,8 @@ pub struct Config {
     pub user_id: UserId,
     /// Our key; its private half stays at the border.
     pub key: PublicKey,
+    /// The chain from our first key to this one, for those who know an earlier one (decisions §4).
+    pub rotations: Vec<Rotation>,
     /// What others see of us (§15.1).
     pub meta: Meta,
     /// The program, as USER_HELLO names it: `socp-client/0.1`.
@@ -40,6 +44,7 @@ impl Config {
         Self {
             user_id,
             key,
+            rotations: Vec::new(),
             meta: Meta::empty(),
             program: concat!("socp-client/", env!("CARGO_PKG_VERSION")).into(),
             address,
@@ -239,7 +244,8 @@ pub enum Notice {
         /// The user's label.
         label: Box<str>,
     },
-    /// The key from which the user's id derives has replaced the pinned one (decisions §4).
+    /// Another key took the pinned one's place: one that the pinned key signed for, or that the user's id derives
+    /// from, or its rotation (decisions §4).
     KeyChanged {
         /// The user.
         user_id: UserId,
@@ -251,6 +257,8 @@ pub enum Notice {
         now: KeyId,
         /// Whether the pinned key was verified in person. The new one is not.
         was_verified: bool,
+        /// Whether the pinned key signed for the new one.
+        signed: bool,
     },
     /// Another key than the pinned one was seen; the pin stays (decisions §4).
     KeyConflict {
@@ -455,13 +463,17 @@ pub struct UserDetails {
     pub online_local: bool,
     /// The pinned key; [`KeyId::fingerprint`] is for people to compare.
     pub key: KeyId,
-    /// Whether the id is the key's own (decisions §4): no other key can claim it. Else it is the first
-    /// that we saw.
+    /// Whether the id is the key's own, or that of the key which it follows from (decisions §4): no other key can
+    /// claim it. Else it is the first that we saw.
     pub derived: bool,
+    /// How often the user changed the key, each time signed by the one before.
+    pub rotations: usize,
     /// Since when the key is pinned here, if that was noted.
     pub since: Option<Timestamp>,
     /// When the fingerprint was compared in person, if ever.
     pub verified: Option<Timestamp>,
+    /// Whether a key whose fingerprint was compared signed for this one, which was not.
+    pub vouched: bool,
 }
 
 /// The text of a message. `Debug` shows its length alone: logs hold no plaintext.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::crypto::{Check, Succession, Verified, proven_rotations, rotation_check, succession, tells_more};
 use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
 
 use super::api::KnownUser;
@@ -21,7 +22,7 @@ pub(super) struct Directory {
     own: UserId,
     own_name: Option<Box<str>>,
     users: BTreeMap<UserId, User>,
-    pins: BTreeMap<UserId, Pin>,
+    pins: BTreeMap<UserId, UserPin>,
     /// Everybody online and ourselves, by the name as a screen shows it.
     names: BTreeMap<Box<str>, BTreeSet<UserId>>,
     /// Those whose id does not look on a screen as it is, by what it looks like.
@@ -30,14 +31,6 @@ pub(super) struct Directory {
     session: u64,
     max_users: usize,
     max_pins: usize,
-}
-
-/// A pinned key, and what is known of it.
-#[derive(Debug)]
-struct Pin {
-    key: PublicKey,
-    since: Option<Timestamp>,
-    verified: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -66,6 +59,8 @@ pub(super) enum Change {
         now: KeyId,
         /// Whether the key before was verified.
         was_verified: bool,
+        /// Whether the key before signed for the new one.
+        signed: bool,
     },
     KeyConflict {
         user_id: UserId,
@@ -98,11 +93,7 @@ impl Directory {
             own: own.clone(),
             own_name: own_name.clone(),
             users: BTreeMap::new(),
-            pins: pins
-                .into_iter()
-                .take(max_pins)
-                .map(|UserPin { user_id, key, since, verified }| (user_id, Pin { key, since, verified }))
-                .collect(),
+            pins: pins.into_iter().take(max_pins).map(|pin| (pin.user_id.clone(), pin)).collect(),
             names: BTreeMap::new(),
             odd_ids: BTreeMap::new(),
             session: 0,
@@ -127,8 +118,9 @@ impl Directory {
         self.index(&own, name.as_deref());
     }
 
-    /// A user is online, says the server. A key that is pinned now is so since `at`.
-    pub(super) fn confirm(&mut self, entry: &DirectoryEntry, at: Timestamp) -> Vec<Change> {
+    /// A user is online, says the server, in a frame that may prove how the key follows from the first one. A key
+    /// that is pinned now is so since `at`.
+    pub(super) fn confirm(&mut self, frame: &Verified, entry: &DirectoryEntry, at: Timestamp) -> Vec<Change> {
         let id = &entry.user_id;
         if *id == self.own {
             return Vec::new();
@@ -139,23 +131,46 @@ impl Directory {
         }
         let mut changes = Vec::new();
         let seen = entry.pubkey.as_ref().and_then(|field| field.key().ok());
-        let conflict = match (self.pins.get(id).map(|pin| &pin.key), seen) {
+        let rotations = seen.map_or(&[][..], |key| proven_rotations(frame, id, &entry.rotations, key));
+        let conflict = match (self.pins.get(id), seen) {
             (None, None) => return vec![Change::NoKey(id.clone())],
             (None, Some(_)) if self.pins.len() >= self.max_pins => return vec![Change::Full],
             (None, Some(seen)) => {
-                changes.push(Change::Pinned(self.pin(id, seen, at)));
+                let new = UserPin { rotations: rotations.to_vec(), ..UserPin::new(id, seen, at) };
+                changes.push(Change::Pinned(self.pin(new)));
                 None
             }
             (Some(_), None) => None,
-            (Some(pinned), Some(seen)) if pinned == seen => None,
-            (Some(pinned), Some(seen)) if id.derives_from(seen) => {
-                let (was, now) = (pinned.id(), seen.id());
-                let was_verified = self.verified(id).is_some();
-                changes.push(Change::Pinned(self.pin(id, seen, at)));
-                changes.push(Change::KeyChanged { user_id: id.clone(), was, now, was_verified });
+            (Some(pin), Some(seen)) if pin.key == *seen => {
+                if tells_more(id, seen, &pin.rotations, rotations) {
+                    let told = UserPin { rotations: rotations.to_vec(), ..pin.clone() };
+                    changes.push(Change::Pinned(self.pin(told)));
+                }
                 None
             }
-            (Some(pinned), Some(seen)) => Some((pinned.id(), seen.id())),
+            (Some(pin), Some(seen)) => {
+                let (was, now) = (pin.key.id(), seen.id());
+                let signed = match succession(id, (&pin.key, &pin.rotations), (seen, rotations)) {
+                    Succession::Signed => Some(true),
+                    Succession::Rightful => Some(false),
+                    // What the key that we know did not sign is nobody's that we know, whatever servers think.
+                    Succession::Longer | Succession::Superseded | Succession::Stranger => None,
+                };
+                match signed {
+                    Some(signed) => {
+                        let was_verified = pin.verified.is_some();
+                        let vouched = signed && (was_verified || pin.vouched);
+                        let rotations = rotations.to_vec();
+                        // Another key is nobody's that was verified.
+                        let new = UserPin { rotations, vouched, ..UserPin::new(id, seen, at) };
+                        changes.push(Change::Pinned(self.pin(new)));
+                        let user_id = id.clone();
+                        changes.push(Change::KeyChanged { user_id, was, now, was_verified, signed });
+                        None
+                    }
+                    None => Some((was, now)),
+                }
+            }
         };
         let label = known.then(|| self.label(id));
         let before = self.users.remove(id);
@@ -190,29 +205,21 @@ impl Directory {
         changes
     }
 
-    /// Another key is nobody's that was verified.
-    fn pin(&mut self, id: &UserId, key: &PublicKey, now: Timestamp) -> UserPin {
-        let (since, verified) = (Some(now), None);
-        self.pins.insert(id.clone(), Pin { key: key.clone(), since, verified });
-        UserPin { user_id: id.clone(), key: key.clone(), since, verified }
+    fn pin(&mut self, pin: UserPin) -> UserPin {
+        self.pins.insert(pin.user_id.clone(), pin.clone());
+        pin
     }
 
     /// Marks a pinned key as compared in person, or takes the mark away.
     pub(super) fn verify(&mut self, id: &UserId, verified: Option<Timestamp>) -> Option<UserPin> {
         let pin = self.pins.get_mut(id)?;
         pin.verified = verified;
-        let (key, since) = (pin.key.clone(), pin.since);
-        Some(UserPin { user_id: id.clone(), key, since, verified })
+        Some(pin.clone())
     }
 
-    /// When a user's key was compared in person, if ever.
-    pub(super) fn verified(&self, id: &UserId) -> Option<Timestamp> {
-        self.pins.get(id)?.verified
-    }
-
-    /// Since when a user's key is pinned, if that was noted.
-    pub(super) fn pinned_since(&self, id: &UserId) -> Option<Timestamp> {
-        self.pins.get(id)?.since
+    /// What is kept of a user's key, online or not.
+    pub(super) fn pinned(&self, id: &UserId) -> Option<&UserPin> {
+        self.pins.get(id)
     }
 
     /// Whom a name means, or an id of somebody whom we met once.
@@ -238,6 +245,15 @@ impl Directory {
     /// The pinned key of a user, online or not.
     pub(super) fn key(&self, id: &UserId) -> Option<&PublicKey> {
         self.pins.get(id).map(|pin| &pin.key)
+    }
+
+    /// The check of an entry's chain, unless it tells nothing.
+    pub(super) fn rotation_check(&self, entry: &DirectoryEntry) -> Option<Check> {
+        let key = entry.pubkey.as_ref()?.key().ok()?;
+        let id = &entry.user_id;
+        let known = self.pins.get(id).filter(|pin| pin.key == *key);
+        let idle = known.is_some_and(|pin| !tells_more(id, key, &pin.rotations, &entry.rotations));
+        if idle { None } else { rotation_check(id, &entry.rotations, key) }
     }
 
     pub(super) fn is_online(&self, id: &UserId) -> bool {

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use sha2::{Digest, Sha256};
 
 use crate::Now;
-use crate::crypto::{ContentInput, RSA_BYTES};
+use crate::crypto::{ContentInput, CryptoError, RSA_BYTES};
 use crate::wire::{Binary, ErrorCode, Frame, Message, Timestamp, UserId};
 
 use super::api::{Action, Doubt, MessageKind, Notice, Text};
 use super::label::escape_detail;
 use super::parts::{Place, ShownPart};
 use super::records::Record;
-use super::sealed::{ContentCheck, Opened, SealedMessage};
+use super::sealed::{ContentCheck, Opened, SealedMessage, Unreadable};
 use super::{Client, dropped};
 
 /// Messages on their way to the screen, and digests of those that got there.
@@ -217,7 +217,17 @@ impl Client {
         let text = match opened.text {
             Ok(text) => Text::from(text),
             Err(why) => {
-                let detail = format!("message of {label}: {why}").into();
+                // Its author has signed it, and may not have known yet.
+                let ours_before = why == Unreadable::Crypto(CryptoError::Undecryptable)
+                    && opened.verified.is_ok()
+                    && !self.config.rotations.is_empty();
+                let detail = match ours_before {
+                    true => format!(
+                        "message of {label}: not sealed for your key, perhaps for your previous one; ask for it again"
+                    ),
+                    false => format!("message of {label}: {why}"),
+                };
+                let detail = detail.into();
                 return out.push(Action::Notify(Notice::Failed {
                     reference: None,
                     code: ErrorCode::InvalidSig,

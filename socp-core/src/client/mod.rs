@@ -140,8 +140,12 @@ impl Client {
         } else if let Some(pin) = &self.pin {
             pin.key.clone()
         } else {
-            // A server of the standard shows no key, so there is nothing to check its word with.
-            return Admission::Accept(Verified::unchecked(frame));
+            // A server of the standard shows no key, so there is nothing to check its word with; users' own holds.
+            let checks = self.rotation_checks(&frame);
+            return match checks.is_empty() {
+                true => Admission::Accept(Verified::unchecked(frame)),
+                false => Admission::Verify(Unverified::new(frame, checks)),
+            };
         };
         if frame.sig().is_none() {
             return Admission::Refuse(Refusal::of(&frame, ErrorCode::InvalidSig, "not signed"));
@@ -151,8 +155,20 @@ impl Client {
             Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => None,
         };
         let claimed = Claimed::Payload { hint };
-        let check = Check { purpose: Purpose::Transport, key, required: true, claimed };
-        Admission::Verify(Unverified::new(frame, vec![check]))
+        let mut checks = vec![Check { purpose: Purpose::Transport, key, required: true, claimed }];
+        checks.extend(self.rotation_checks(&frame));
+        Admission::Verify(Unverified::new(frame, checks))
+    }
+
+    /// What proves that a user's key follows from an earlier one, for those whose chain is news.
+    fn rotation_checks(&self, frame: &Frame) -> Vec<Check> {
+        let entries = match frame.payload() {
+            Payload::Directory(page) | Payload::ListResponse(page) => page.users.as_slice(),
+            Payload::UserAdded(entry) => std::slice::from_ref(entry),
+            // Nobody else tells of users.
+            _ => &[],
+        };
+        entries.iter().filter_map(|entry| self.directory.rotation_check(entry)).collect()
     }
 
     /// What proves whose a file or an acknowledgement is. Without the proof it is shown as not verified, or does

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Now;
+use crate::crypto::first_key;
 use crate::wire::{
     DirectoryEntry, ErrorCode, ErrorReport, FrameRef, FrameType, Meta, MetaField, Payload, Timestamp, UserId,
     canonicalise,
@@ -189,6 +190,10 @@ impl Client {
     fn details(&self, id: &UserId) -> Option<UserDetails> {
         let key = self.key_of(id)?;
         let view = self.view(id);
+        let pin = self.directory.pinned(id);
+        let own = *id == self.config.user_id;
+        let rotations =
+            if own { &self.config.rotations[..] } else { pin.map_or(&[][..], |pin| &pin.rotations) };
         Some(UserDetails {
             user_id: id.clone(),
             label: self.directory.label(id),
@@ -196,9 +201,11 @@ impl Client {
             server_id: view.as_ref().and_then(|view| view.server_id.clone()),
             online_local: view.is_some_and(|view| view.online_local),
             key: key.id(),
-            derived: id.derives_from(key),
-            since: self.directory.pinned_since(id),
-            verified: self.directory.verified(id),
+            derived: id.derives_from(first_key(rotations, key)),
+            rotations: rotations.len(),
+            since: pin.and_then(|pin| pin.since),
+            verified: pin.and_then(|pin| pin.verified),
+            vouched: pin.is_some_and(|pin| pin.vouched),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a client keeps across restarts.
 
-use crate::wire::{HostPort, Meta, PublicKey, ServerId, Timestamp, UserId};
+use crate::wire::{HostPort, Meta, PublicKey, Rotation, ServerId, Timestamp, UserId};
 
 /// A small change to the state that must survive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,24 @@ pub struct UserPin {
     pub since: Option<Timestamp>,
     /// When the user said that the key's fingerprint was compared in person, if ever.
     pub verified: Option<Timestamp>,
+    /// Whether a key that was compared in person signed for this one, which was not.
+    pub vouched: bool,
+    /// How it follows from the user's first key, proven (decisions §4); empty where nobody showed it.
+    pub rotations: Vec<Rotation>,
+}
+
+impl UserPin {
+    /// A key as it is pinned at a time, and nothing else known of it.
+    pub fn new(user_id: &UserId, key: &PublicKey, at: Timestamp) -> Self {
+        Self {
+            user_id: user_id.clone(),
+            key: key.clone(),
+            since: Some(at),
+            verified: None,
+            vouched: false,
+            rotations: Vec::new(),
+        }
+    }
 }
 
 /// The state that survived.

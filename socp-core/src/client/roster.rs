@@ -1,6 +1,7 @@
 //! What the server tells of the users online (decisions §5), as changes of the directory and as notices.
 
 use crate::Now;
+use crate::crypto::Verified;
 use crate::wire::{DirectoryEntry, Timestamp, UserId, UserKeyConflict, UserRemoved};
 
 use super::api::{Action, Notice};
@@ -9,14 +10,20 @@ use super::records::Record;
 use super::{Client, dropped};
 
 impl Client {
-    pub(super) fn on_user_added(&mut self, now: Now, entry: &DirectoryEntry, out: &mut Vec<Action>) {
+    pub(super) fn on_user_added(
+        &mut self,
+        now: Now,
+        frame: &Verified,
+        entry: &DirectoryEntry,
+        out: &mut Vec<Action>,
+    ) {
         if !self.is_event(entry.event.as_deref(), "added") {
             return dropped(out, "another frame relabelled as USER_ADDED", entry.user_id.as_str());
         }
         if entry.user_id == self.config.user_id {
             return self.on_own_entry(entry, out);
         }
-        self.confirm(now, std::slice::from_ref(entry), out);
+        self.confirm(now, frame, std::slice::from_ref(entry), out);
     }
 
     pub(super) fn on_user_removed(&mut self, now: Now, removed: &UserRemoved, out: &mut Vec<Action>) {
@@ -48,9 +55,16 @@ impl Client {
     }
 
     /// These users are online, says the server. Labels are told as they are once all are known.
-    pub(super) fn confirm(&mut self, now: Now, entries: &[DirectoryEntry], out: &mut Vec<Action>) {
+    pub(super) fn confirm(
+        &mut self,
+        now: Now,
+        frame: &Verified,
+        entries: &[DirectoryEntry],
+        out: &mut Vec<Action>,
+    ) {
         let at = Timestamp(now.unix_ms);
-        let changes: Vec<_> = entries.iter().flat_map(|entry| self.directory.confirm(entry, at)).collect();
+        let directory = &mut self.directory;
+        let changes: Vec<_> = entries.iter().flat_map(|entry| directory.confirm(frame, entry, at)).collect();
         let mut full = 0_usize;
         for change in changes {
             let label = |id| self.directory.label(id);
@@ -62,9 +76,9 @@ impl Client {
                 Change::Renamed { user_id, was } => {
                     Action::Notify(Notice::UserRenamed { label: label(&user_id), user_id, was })
                 }
-                Change::KeyChanged { user_id, was, now, was_verified } => {
+                Change::KeyChanged { user_id, was, now, was_verified, signed } => {
                     let label = label(&user_id);
-                    Action::Notify(Notice::KeyChanged { label, user_id, was, now, was_verified })
+                    Action::Notify(Notice::KeyChanged { label, user_id, was, now, was_verified, signed })
                 }
                 Change::KeyConflict { user_id, pinned, seen } => {
                     let (pinned, seen) = (Some(pinned), Some(seen));

@@ -109,6 +109,7 @@ impl Client {
             auth: vec!["pss".into()],
             ext: Vec::new(),
             meta: Some(meta),
+            rotations: self.config.rotations.clone(),
         }
     }
 
@@ -169,9 +170,9 @@ impl Client {
             Payload::UserLoggedIn(session) => self.on_user_logged_in(now, frame, session, out),
             Payload::Error(report) => self.on_error(now, report, out),
             Payload::CtrlClose(_) => self.drop_link(now, "the server says goodbye", out),
-            Payload::Directory(page) if logged_in => self.on_directory(now, page, out),
-            Payload::ListResponse(page) if logged_in => self.on_list_response(now, page, out),
-            Payload::UserAdded(entry) if logged_in => self.on_user_added(now, entry, out),
+            Payload::Directory(page) if logged_in => self.on_directory(now, verified, page, out),
+            Payload::ListResponse(page) if logged_in => self.on_list_response(now, verified, page, out),
+            Payload::UserAdded(entry) if logged_in => self.on_user_added(now, verified, entry, out),
             Payload::UserRemoved(removed) if logged_in => self.on_user_removed(now, removed, out),
             Payload::UserKeyConflict(conflict) if logged_in => self.on_user_key_conflict(conflict, out),
             Payload::UserDeliver(message) if logged_in => {
@@ -350,8 +351,8 @@ impl Client {
         self.send_to_server(now, &Payload::ListRequest(Empty {}), out);
     }
 
-    fn on_directory(&mut self, now: Now, page: &DirectoryPage, out: &mut Vec<Action>) {
-        self.confirm(now, &page.users, out);
+    fn on_directory(&mut self, now: Now, frame: &Verified, page: &DirectoryPage, out: &mut Vec<Action>) {
+        self.confirm(now, frame, &page.users, out);
         let Phase::Open(link) = &mut self.phase else { return };
         match link.stage {
             Stage::Syncing { asked, .. } => link.stage = Stage::Syncing { ask_at: None, asked },
@@ -364,7 +365,7 @@ impl Client {
         }
     }
 
-    fn on_list_response(&mut self, now: Now, page: &DirectoryPage, out: &mut Vec<Action>) {
+    fn on_list_response(&mut self, now: Now, frame: &Verified, page: &DirectoryPage, out: &mut Vec<Action>) {
         let Phase::Open(link) = &self.phase else { return };
         let syncing = match link.stage {
             Stage::Syncing { asked, .. } => asked,
@@ -373,7 +374,7 @@ impl Client {
         if !syncing && self.outbox.list_until().is_none() {
             return dropped(out, "a list that nobody asked for", "");
         }
-        self.confirm(now, &page.users, out);
+        self.confirm(now, frame, &page.users, out);
         if !syncing {
             self.on_listed(&page.users, page.is_last(), out);
         } else if page.is_last() {

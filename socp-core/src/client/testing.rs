@@ -110,6 +110,7 @@ pub(super) fn entry_with_key(id: &str, display_name: Option<&str>, key: &str) ->
         server_id: None,
         online_local: Some(true),
         meta: display_name.map(Meta::named),
+        rotations: Vec::new(),
         event: None,
     }
 }
@@ -330,12 +331,7 @@ pub(super) const START: u64 = 1_800_000_000_000;
 /// A key is pinned at that time.
 pub(super) fn pinned(id: &str, key: &str) -> Action {
     let key = entry_with_key(id, None, key).pubkey.and_then(|field| field.key().cloned().ok());
-    let pin = UserPin {
-        user_id: user(id),
-        key: key.expect("fake keys are good"),
-        since: Some(Timestamp(START)),
-        verified: None,
-    };
+    let pin = UserPin::new(&user(id), &key.expect("fake keys are good"), Timestamp(START));
     Action::Persist(Record::UserPin(pin))
 }
 

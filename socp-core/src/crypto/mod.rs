@@ -11,16 +11,19 @@ mod manifest;
 #[cfg(any(feature = "aws-lc", feature = "rsa"))]
 mod pem;
 mod proof;
+mod rotation;
 #[cfg(feature = "rsa")]
 pub mod rsa;
 mod signed;
 
 pub use content::{ContentForm, ContentInput, check_content};
 pub use proof::{Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified};
+pub use rotation::{MAX_ROTATIONS, rotate, rotations_to};
 pub use signed::{SharedPayload, Signed, Unsigned};
 
 pub(crate) use manifest::{manifest_check, sign_manifest};
 pub(crate) use proof::{Check, Claimed};
+pub(crate) use rotation::{Succession, first_key, proven_rotations, rotation_check, succession, tells_more};
 
 use crate::wire::PublicKey;
 
@@ -109,6 +112,9 @@ pub enum CryptoError {
     /// The ciphertext does not decrypt under this key.
     #[error("cannot be decrypted with this key")]
     Undecryptable,
+    /// No step of a rotation can follow: the chain leads elsewhere, is full, or holds the new key already.
+    #[error("these rotations do not lead to this key, or no further one can follow")]
+    NotAChain,
     /// The provider failed for reasons of its own.
     #[error("the cryptography provider failed")]
     Provider,

@@ -4,6 +4,7 @@
 //! not compile.
 
 use super::content::{ContentForm, ContentInput, check_content};
+use super::rotation::chain_digest;
 use super::{SaltLength, Verifier};
 use crate::wire::{ErrorCode, Frame, FrameError, FrameRef, Id, KeyError, KeyId, PublicKey, ascii_form};
 
@@ -42,8 +43,18 @@ pub(crate) enum Claimed {
     Payload { hint: Option<SignatureForm> },
     /// A canonical text by a signature that travels in the payload.
     Text { canonical: String, signature: Box<[u8]> },
+    /// All steps of a rotation, each by the key before it.
+    Chain { steps: Vec<Step> },
     /// A message's content by its `content_sig`.
     Content { input: ContentInput, signature: Box<[u8]> },
+}
+
+/// One step of a rotation (decisions §4).
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) key: PublicKey,
+    pub(crate) canonical: String,
+    pub(crate) signature: Box<[u8]>,
 }
 
 /// What a proof is about.
@@ -53,6 +64,8 @@ pub enum Purpose {
     Transport,
     /// The user's own word in an advert (decisions §4).
     Attestation,
+    /// The old keys' words for the new ones, up to a key (decisions §4); a frame may bring several chains.
+    Rotation,
     /// The author's signature over a message (§12).
     Content,
 }
@@ -86,6 +99,8 @@ pub struct Proof {
     pub key: KeyId,
     /// How the peer signs, to be tried first next time.
     pub form: Option<SignatureForm>,
+    /// What the steps of a rotation say, so that one chain's proof is not taken for another's.
+    pub(crate) chain: Option<[u8; 32]>,
 }
 
 /// A frame whose checks ran. Only a check, or a machine that knows a frame needs none, makes one.
@@ -125,6 +140,7 @@ impl Unverified {
                     let what = match check.purpose {
                         Purpose::Transport => "sig does not hold",
                         Purpose::Attestation => "attestation does not hold",
+                        Purpose::Rotation => "the rotations do not hold",
                         Purpose::Content => "content_sig does not hold",
                     };
                     return Err(Refusal::of(&self.frame, ErrorCode::InvalidSig, what));
@@ -142,7 +158,7 @@ impl Unverified {
 
 impl Check {
     fn run(&self, frame: &Frame, verifier: &dyn Verifier) -> Result<Proof, ()> {
-        let proof = |form| Proof { purpose: self.purpose, key: self.key.id(), form };
+        let proof = |form| Proof { purpose: self.purpose, key: self.key.id(), form, chain: None };
         match &self.claimed {
             Claimed::Payload { hint } => {
                 let sig = frame.sig().ok_or(())?.bytes();
@@ -150,14 +166,13 @@ impl Check {
                 Ok(proof(Some(form)))
             }
             Claimed::Text { canonical, signature } => {
-                let ascii = ascii_form(canonical);
-                let texts = std::iter::once(canonical.as_str()).chain(ascii.as_deref());
-                let holds = |text: &str| {
-                    [SaltLength::Digest, SaltLength::Max]
-                        .iter()
-                        .any(|salt| verifier.verify(&self.key, text.as_bytes(), signature, *salt))
-                };
-                if texts.into_iter().any(holds) { Ok(proof(None)) } else { Err(()) }
+                if check_text(verifier, &self.key, canonical, signature) { Ok(proof(None)) } else { Err(()) }
+            }
+            Claimed::Chain { steps } => {
+                // The first step that fails is the last that costs anything.
+                let holds = |step: &Step| check_text(verifier, &step.key, &step.canonical, &step.signature);
+                let chain = Some(chain_digest(steps.iter().map(|step| step.canonical.as_str())));
+                if steps.iter().all(holds) { Ok(Proof { chain, ..proof(None) }) } else { Err(()) }
             }
             Claimed::Content { input, signature } => {
                 let matched: Option<ContentForm> = check_content(verifier, &self.key, input, signature, None);
@@ -165,6 +180,17 @@ impl Check {
             }
         }
     }
+}
+
+/// A canonical text, which peers sign as it is or with everything beyond ASCII escaped, with either salt.
+fn check_text(verifier: &dyn Verifier, key: &PublicKey, canonical: &str, signature: &[u8]) -> bool {
+    let ascii = ascii_form(canonical);
+    let holds = |text: &str| {
+        [SaltLength::Digest, SaltLength::Max]
+            .iter()
+            .any(|salt| verifier.verify(key, text.as_bytes(), signature, *salt))
+    };
+    std::iter::once(canonical).chain(ascii.as_deref()).any(holds)
 }
 
 /// Tries the forms of a payload that peers sign, the one that matched last first.
@@ -222,7 +248,7 @@ impl Verified {
 
     /// Whether a purpose was proven under `key`.
     pub fn proven_by(&self, purpose: Purpose, key: &PublicKey) -> bool {
-        self.proof(purpose).is_some_and(|proof| proof.key == key.id())
+        self.proofs.iter().any(|proof| proof.purpose == purpose && proof.key == key.id())
     }
 }
 

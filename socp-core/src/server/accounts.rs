@@ -19,7 +19,7 @@ use crate::crypto::{Check, Refusal, Verified};
 use crate::dialect::Dialect;
 use crate::wire::{
     ErrorCode, Frame, Payload, PublicKey, Recipient, UserId, UserLoggedIn, UserLogin, UserRegister,
-    UserRegistered, decode_base64,
+    UserRegistered, decode_base64, encode_base64,
 };
 
 /// Longest password, in bytes: seed clients put no bound.
@@ -30,6 +30,9 @@ const HASH_BYTES: usize = 32;
 
 /// Lengths of salts, in bytes; the seed's have 16.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// The `privkey_store` of accounts whose key is no longer their user's; none registers with it.
+const RETIRED: &str = "";
 
 /// What is checked for users that do not exist: as much work as for any other.
 const NOBODYS_SALT: [u8; 16] = *b"nobody's salt...";
@@ -155,11 +158,14 @@ impl Server {
         if privkey_store.len() > self.config.limits.privkey_store_bytes {
             return refused(self, ErrorCode::UnknownType, "privkey_store is too long");
         }
+        if **privkey_store == *RETIRED {
+            return refused(self, ErrorCode::UnknownType, "privkey_store is empty");
+        }
         if self.accounts.has(user_id) || self.users.contains_key(user_id) {
             return refused(self, ErrorCode::NameInUse, "this id is registered or known");
         }
         let full = self.accounts.by_user.len() >= self.config.limits.accounts;
-        if full || self.pin_user(user_id, &key, false, true) != PinOutcome::First {
+        if full || self.pin_user(user_id, &key, &[], false, true) != PinOutcome::First {
             return refused(self, ErrorCode::Timeout, "this server takes no more registrations");
         }
         let privkey_store = privkey_store.clone();
@@ -237,7 +243,25 @@ impl Server {
         }
     }
 
+    /// Another key took the place of the one that the password opens: what is stored of that is of no use.
+    pub(super) fn retire_account(&mut self, user: &UserId) {
+        let Some(account) = self.accounts.by_user.get_mut(user) else { return };
+        account.privkey_store = RETIRED.into();
+        let record = AccountRecord {
+            user_id: user.clone(),
+            privkey_store: RETIRED.into(),
+            pake_password: format!("{}.{}", encode_base64(&account.salt), encode_base64(&account.hash))
+                .into(),
+        };
+        self.out.push(Action::Persist(Record::Account(record)));
+    }
+
     fn log_in_by_password(&mut self, link_id: LinkId, user: UserId, privkey_store: Box<str>) {
+        if *privkey_store == *RETIRED {
+            let detail = "the key behind this password was replaced: log in with the new key";
+            self.error(link_id, ErrorCode::BadKey, detail, None);
+            return self.grant_time(link_id);
+        }
         let Some(entry) = self.users.get(&user) else { return };
         let (key, meta) = (entry.key.clone(), entry.meta.clone());
         let Some(key) = key else { return };
@@ -247,7 +271,8 @@ impl Server {
         }
         self.set_dialect(link_id, Dialect::Seed);
         let privkey_store = Some(privkey_store);
-        self.arrive(link_id, Arrival { user, key, meta, attestation: None, privkey_store });
+        let rotations = Vec::new();
+        self.arrive(link_id, Arrival { user, key, rotations, meta, attestation: None, privkey_store });
     }
 
     pub(super) fn answer_login(&mut self, link_id: LinkId, user: &UserId, privkey_store: Box<str>) {

@@ -9,7 +9,7 @@ use super::peer::Peer;
 use super::seen::frame_key;
 use super::{Server, Session};
 use crate::crypto::{
-    Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm,
+    Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm, rotation_check,
 };
 use crate::crypto::{Unverified, Verified, manifest_check};
 use crate::dialect::UserFrames;
@@ -163,7 +163,13 @@ impl Server {
             hello.key().map_err(|error| Refusal::bad_key(frame, error).closing(crate::close_code::POLICY))?;
         self.meta_rule(frame, hello)?;
         match key {
-            Some(key) => Ok(sig_if_there(frame, key, None)),
+            Some(key) => {
+                let mut checks = sig_if_there(frame, key, None);
+                if let Some(user) = frame.from().cloned().map(UserId::from) {
+                    checks.extend(rotation_check(&user, &hello.rotations, key));
+                }
+                Ok(checks)
+            }
             None if frame.sig().is_none() => Ok(Vec::new()),
             None => Err(Refusal::of(frame, ErrorCode::InvalidSig, "signed, but without a pubkey to check")),
         }
@@ -229,6 +235,12 @@ impl Server {
                     return Ok(Rule::Repeat);
                 };
                 checks.extend(attestation_check(advert));
+                if let Some(field) = advert.key_field()
+                    && let Ok(key) = field.key()
+                    && self.is_news(&advert.user_id, key, &advert.rotations)
+                {
+                    checks.extend(rotation_check(&advert.user_id, &advert.rotations, key));
+                }
                 Ok(Rule::Checks(checks))
             }
             Payload::UserRemove(removal) => {

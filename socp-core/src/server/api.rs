@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
 use crate::dialect::Dialect;
-use crate::wire::{Binary, HostPort, Meta, PublicKey, ServerId, UserId, WireText, Wrap};
+use crate::wire::{Binary, HostPort, Meta, PublicKey, Rotation, ServerId, UserId, WireText, Wrap};
 
 use super::accounts::PasswordCheck;
 use super::limits::{Limits, Timing};
@@ -287,6 +287,8 @@ pub struct UserRecord {
     pub user_id: UserId,
     /// The pinned key.
     pub key: PublicKey,
+    /// How it follows from the user's first key (decisions §4).
+    pub rotations: Vec<Rotation>,
     /// Whether possession of the key was ever proven; from then on a bare hello is refused.
     pub proven: bool,
     /// §15.1.

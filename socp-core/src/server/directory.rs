@@ -5,8 +5,11 @@ use super::{Server, Session};
 use crate::crypto::Verified;
 use crate::wire::{Directory, DirectoryEntry, ErrorCode, Payload, Pubkey, Recipient, UserId};
 
-/// A directory entry without id and meta: key in base64, server id, punctuation.
+/// A directory entry without id, meta and rotations: key in base64, server id, punctuation.
 const ENTRY_BYTES: usize = 1_100;
+
+/// A step of a rotation without the id: two keys and a signature in base64, punctuation.
+const ROTATION_BYTES: usize = 2_250;
 
 impl Server {
     /// Everybody but the newcomer: pages for natives, one USER_ADDED per user for others.
@@ -88,7 +91,11 @@ impl Server {
     fn directory_pages(&self, users: Vec<DirectoryEntry>) -> Vec<Directory> {
         let size = |entry: &DirectoryEntry| {
             let meta = entry.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-            ENTRY_BYTES + 6 * entry.user_id.as_str().len() + meta
+            let ids = 1 + entry.rotations.len();
+            ENTRY_BYTES
+                + 6 * ids * entry.user_id.as_str().len()
+                + meta
+                + ROTATION_BYTES * entry.rotations.len()
         };
         let pages = pages(users, self.config.limits.frame_out_bytes, size);
         let count = pages.len() as u32;

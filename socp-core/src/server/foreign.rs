@@ -191,6 +191,6 @@ impl Server {
             return self.dropped("key that nobody asked for", user.to_string());
         };
         let claim = super::peer::Claim { key: Some(key.clone()), ..claim.clone() };
-        self.take_claim(link, server, user, claim);
+        self.take_claim(link, server, user, claim, &[]);
     }
 }

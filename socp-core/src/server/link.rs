@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::api::{LinkId, LinkOrigin};
 use super::budget::Budget;
 use super::limits::Limits;
-use crate::wire::{HostPort, Meta, Nonce, PublicKey, ServerId, UserId};
+use crate::wire::{HostPort, Meta, Nonce, PublicKey, Rotation, ServerId, UserId};
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -45,6 +45,8 @@ pub(super) enum LinkState {
 pub(super) struct Login {
     pub(super) user: UserId,
     pub(super) key: PublicKey,
+    /// The proven chain that leads to `key`, or nothing.
+    pub(super) rotations: Vec<Rotation>,
     pub(super) meta: Meta,
     pub(super) nonce: Nonce,
 }

@@ -7,16 +7,26 @@ use super::pins::PinOutcome;
 use super::timers::Timer;
 use super::{Server, Session};
 use crate::close_code;
-use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::crypto::{Purpose, SharedPayload, Verified, proven_rotations};
 use crate::wire::{
     Attestation, ErrorCode, HostPort, LoginChallenge, LoginProof, Meta, Payload, PublicKey, Recipient,
-    UserAdvertise, UserHello, UserId, UserLoggedIn, UserRemove,
+    Rotation, UserAdvertise, UserHello, UserId, UserLoggedIn, UserRemove,
 };
+
+/// A hello that asks for a challenge.
+struct Hello {
+    user: UserId,
+    key: PublicKey,
+    rotations: Vec<Rotation>,
+    meta: Meta,
+}
 
 /// A login that is complete but for the tables.
 pub(super) struct Arrival {
     pub(super) user: UserId,
     pub(super) key: PublicKey,
+    /// The proven chain that leads to `key`, or nothing.
+    pub(super) rotations: Vec<Rotation>,
     pub(super) meta: Meta,
     pub(super) attestation: Option<Attestation>,
     /// What a login by password is answered with.
@@ -35,13 +45,14 @@ impl Server {
             }
             return self.refuse_login(link_id, frame, ErrorCode::BadKey, "pubkey is missing");
         };
-        if matches!(self.judge_user_key(&user, &key), PinOutcome::Conflict) {
+        let rotations = proven_rotations(frame, &user, &hello.rotations, &key).to_vec();
+        if matches!(self.judge_user_key(&user, &key, &rotations), PinOutcome::Conflict) {
             let server = self.id.clone();
             self.tell_conflict(&user, Some(&key), &server);
-            return self.refuse_login(link_id, frame, ErrorCode::BadKey, "another key is pinned for this id");
+            return self.refuse_login(link_id, frame, ErrorCode::BadKey, self.other_key(&user, &key));
         }
         if hello.auth.iter().any(|way| &**way == "pss") {
-            return self.challenge(link_id, user, key, meta);
+            return self.challenge(link_id, Hello { user, key, rotations, meta });
         }
         if seed_login || self.accounts.has(&user) {
             return self.acknowledge_seed_hello(link_id, &user);
@@ -54,7 +65,16 @@ impl Server {
         if proven || self.config.require_proof {
             return self.refuse_login(link_id, frame, ErrorCode::BadKey, "this id needs a login proof");
         }
-        self.arrive(link_id, Arrival { user, key, meta, attestation: None, privkey_store: None });
+        self.arrive(link_id, Arrival { user, key, rotations, meta, attestation: None, privkey_store: None });
+    }
+
+    /// Why a login under another key than the pinned one is refused.
+    fn other_key(&self, user: &UserId, key: &PublicKey) -> &'static str {
+        match self.is_superseded(user, key) {
+            // For its owner's other devices.
+            true => "this key was replaced by a newer one, which it signed for: log in with that",
+            false => "another key is pinned for this id",
+        }
     }
 
     fn refuse_login(&mut self, link: LinkId, frame: &Verified, code: ErrorCode, detail: &'static str) {
@@ -69,13 +89,14 @@ impl Server {
         self.send_to(vec![link], ack);
     }
 
-    fn challenge(&mut self, link_id: LinkId, user: UserId, key: PublicKey, meta: Meta) {
+    fn challenge(&mut self, link_id: LinkId, hello: Hello) {
+        let Hello { user, key, rotations, meta } = hello;
         let nonce = self.nonce();
         self.timers.cancel(&Timer::Greeting(link_id));
         self.timers.set(Timer::Challenge(link_id), self.now.instant + self.config.timing.challenge);
         self.send_challenge(link_id, &user, nonce);
         if let Some(link) = self.links.get_mut(&link_id) {
-            link.state = LinkState::Login(Login { user, key, meta, nonce });
+            link.state = LinkState::Login(Login { user, key, rotations, meta, nonce });
         }
     }
 
@@ -93,6 +114,7 @@ impl Server {
         };
         let Some(Link { state: LinkState::Login(login), .. }) = self.links.get(&link_id) else { return };
         let (user, key, meta) = (login.user.clone(), login.key.clone(), login.meta.clone());
+        let rotations = login.rotations.clone();
         if proof.nonce != login.nonce {
             return self.refuse_login(
                 link_id,
@@ -112,7 +134,7 @@ impl Server {
         }
         let Some(sig) = frame.frame().sig().cloned() else { return };
         let attestation = Some(Attestation { payload: proof.clone(), sig });
-        self.arrive(link_id, Arrival { user, key, meta, attestation, privkey_store: None });
+        self.arrive(link_id, Arrival { user, key, rotations, meta, attestation, privkey_store: None });
     }
 
     fn check_login_proof(&self, user: &UserId, proof: &LoginProof) -> Result<(), (ErrorCode, String)> {
@@ -135,20 +157,21 @@ impl Server {
 
     /// The login holds: pin → session → answers → USER_ADDED → USER_ADVERTISE (decisions §5).
     pub(super) fn arrive(&mut self, link_id: LinkId, arrival: Arrival) {
-        let Arrival { user, key, meta, attestation, privkey_store } = arrival;
+        let Arrival { user, key, rotations, meta, attestation, privkey_store } = arrival;
         let proven = attestation.is_some();
         let by_password = privkey_store.is_some();
         if !self.local.contains_key(&user) && self.local.len() >= self.config.limits.local_users {
             self.error(link_id, ErrorCode::Timeout, "this server is full", None);
             return self.close(link_id, close_code::POLICY, "too many users");
         }
-        let outcome = self.pin_user(&user, &key, proven, true);
+        let outcome = self.pin_user(&user, &key, &rotations, proven, true);
         match outcome {
             PinOutcome::Same | PinOutcome::First | PinOutcome::Replaced => {}
             PinOutcome::Conflict => {
                 // Pinned by gossip while the proof was on its way.
-                self.error(link_id, ErrorCode::BadKey, "another key is pinned for this id", None);
-                return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
+                let why = self.other_key(&user, &key);
+                self.error(link_id, ErrorCode::BadKey, why, None);
+                return self.close(link_id, close_code::POLICY, why);
             }
             PinOutcome::Full => {
                 self.error(link_id, ErrorCode::Timeout, "this server knows too many users", None);
@@ -223,7 +246,7 @@ impl Server {
             meta: Some(meta.clone()),
             issued_at: Some(issued_at),
             attestation,
-            rotations: Vec::new(),
+            rotations: self.users.get(user).map(|entry| entry.rotations.clone()).unwrap_or_default(),
             event: None,
         };
         let payload = SharedPayload::new(&Payload::UserAdvertise(payload));

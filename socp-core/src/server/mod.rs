@@ -49,7 +49,7 @@ use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verifi
 use crate::dialect::Dialect;
 use crate::wire::{
     Attestation, Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
-    ServerId, Timestamp, UserAdvertise, UserHelloAck, UserId, UserRemove,
+    Rotation, ServerId, Timestamp, UserAdvertise, UserHelloAck, UserId, UserRemove,
 };
 use crate::{Deadline, Now, close_code};
 use accounts::Accounts;
@@ -107,6 +107,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct User {
     key: Option<PublicKey>,
+    /// How that key follows from the user's first one; empty for the first one, and where nobody showed it.
+    rotations: Vec<Rotation>,
     proven: bool,
     version: u64,
     meta: Meta,

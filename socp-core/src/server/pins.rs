@@ -7,8 +7,9 @@ use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
 use super::budget::Budget;
 use super::peer::{Peer, PresenceTable};
 use super::{Server, User};
+use crate::crypto::{Succession, first_key, succession, tells_more};
 use crate::dialect::Dialect;
-use crate::wire::{HostPort, PublicKey, ServerId, UserId};
+use crate::wire::{HostPort, PublicKey, Rotation, ServerId, UserId};
 
 /// What became of a key that was seen for an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,9 @@ impl Server {
             }
         }
         for record in snapshot.users.into_iter().take(self.config.limits.pinned_users) {
-            let UserRecord { user_id, key, proven, meta, version } = record;
-            self.users.insert(user_id, User { key: Some(key), proven, meta, version, ..User::default() });
+            let UserRecord { user_id, key, rotations, proven, meta, version } = record;
+            let user = User { key: Some(key), rotations, proven, meta, version, ..User::default() };
+            self.users.insert(user_id, user);
         }
         for account in snapshot.accounts.into_iter().take(self.config.limits.accounts) {
             if self.users.contains_key(&account.user_id) {
@@ -200,17 +202,19 @@ impl Server {
         }
     }
 
-    /// Pins a user's key: the key from which the id derives beats any other, else the first stays.
+    /// Pins a user's key, to which the proven `rotations` lead: the key from which the id derives, or that key's
+    /// rotation, beats any other, else the first stays until it signs for another.
     ///
     /// Half of the room is kept for logins here (`local`): no server's gossip can use it up.
     pub(super) fn pin_user(
         &mut self,
         user: &UserId,
         key: &PublicKey,
+        rotations: &[Rotation],
         proven: bool,
         local: bool,
     ) -> PinOutcome {
-        let mut outcome = self.judge_user_key(user, key);
+        let mut outcome = self.judge_user_key(user, key, rotations);
         let room = self.config.limits.pinned_users / if local { 1 } else { 2 };
         if outcome == PinOutcome::First && self.users.len() >= room {
             outcome = PinOutcome::Full;
@@ -223,9 +227,30 @@ impl Server {
             PinOutcome::Conflict | PinOutcome::Full => return outcome,
         }
         let entry = self.users.entry(user.clone()).or_default();
-        let changed = entry.key.as_ref() != Some(key) || (proven && !entry.proven);
-        entry.proven = proven || (entry.proven && outcome == PinOutcome::Same);
+        let learnt = match outcome {
+            // Who has just proven the key knows best how it came about, where nothing else tells.
+            PinOutcome::Same => {
+                let told = local && proven && !rotations.is_empty() && rotations != entry.rotations;
+                let tells = told && !user.derives_from(first_key(&entry.rotations, key));
+                tells || tells_more(user, key, &entry.rotations, rotations)
+            }
+            _ => true,
+        };
+        let changed = learnt || (proven && !entry.proven);
+        // A rotation is of the same person: once proven, always proven. Another's key inherits nothing.
+        let inherits = outcome == PinOutcome::Same
+            || entry.key.as_ref().is_some_and(|pinned| {
+                let before = first_key(&entry.rotations, pinned);
+                rotations.iter().any(|step| step.old.key().is_ok_and(|old| old == pinned || old == before))
+            });
+        entry.proven = proven || (entry.proven && inherits);
+        if learnt {
+            entry.rotations = rotations.to_vec();
+        }
         entry.key = Some(key.clone());
+        if outcome == PinOutcome::Replaced {
+            self.retire_account(user);
+        }
         if changed {
             self.persist_user(user);
         }
@@ -239,20 +264,40 @@ impl Server {
         entry.version += 1;
         let Some(key) = entry.key.clone() else { return };
         let (proven, meta, version) = (entry.proven, entry.meta.clone(), entry.version);
-        let record = UserRecord { user_id: user.clone(), key, proven, meta, version };
+        let (user_id, rotations) = (user.clone(), entry.rotations.clone());
+        let record = UserRecord { user_id, key, rotations, proven, meta, version };
         self.out.push(super::Action::Persist(Record::User(record)));
     }
 
-    /// What [`Server::pin_user`] would say, without doing it.
-    pub(super) fn judge_user_key(&self, user: &UserId, key: &PublicKey) -> PinOutcome {
-        match self.users.get(user).map(|entry| entry.key.as_ref()) {
-            Some(Some(pinned)) if pinned == key => PinOutcome::Same,
-            Some(Some(pinned)) if user.derives_from(key) && !user.derives_from(pinned) => {
-                PinOutcome::Replaced
-            }
-            Some(Some(_)) => PinOutcome::Conflict,
-            Some(None) | None => PinOutcome::First,
+    /// What [`Server::pin_user`] would say, without doing it. `rotations` is a proven chain that ends in `key`,
+    /// or empty.
+    pub(super) fn judge_user_key(
+        &self,
+        user: &UserId,
+        key: &PublicKey,
+        rotations: &[Rotation],
+    ) -> PinOutcome {
+        let Some(entry) = self.users.get(user) else { return PinOutcome::First };
+        let Some(pinned) = entry.key.as_ref() else { return PinOutcome::First };
+        if pinned == key {
+            return PinOutcome::Same;
         }
+        match succession(user, (pinned, &entry.rotations), (key, rotations)) {
+            Succession::Signed | Succession::Longer | Succession::Rightful => PinOutcome::Replaced,
+            Succession::Superseded | Succession::Stranger => PinOutcome::Conflict,
+        }
+    }
+
+    /// Whether the pinned key follows from this one, which was given up.
+    pub(super) fn is_superseded(&self, user: &UserId, key: &PublicKey) -> bool {
+        let steps = self.users.get(user).map_or(&[][..], |entry| &entry.rotations);
+        steps.iter().any(|step| step.old.key() == Ok(key))
+    }
+
+    /// Whether a chain in gossip would change anything, if it holds: what we know needs no check.
+    pub(super) fn is_news(&self, user: &UserId, key: &PublicKey, rotations: &[Rotation]) -> bool {
+        let entry = self.users.get(user).filter(|entry| entry.key.as_ref() == Some(key));
+        entry.is_none_or(|entry| tells_more(user, key, &entry.rotations, rotations))
     }
 }
 

@@ -11,14 +11,15 @@ use super::pins::PinOutcome;
 use super::timers::Timer;
 use super::{Location, Server};
 use crate::close_code;
-use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::crypto::{MAX_ROTATIONS, Purpose, SharedPayload, Verified, proven_rotations};
 use crate::wire::{
-    DirectoryEntry, ErrorCode, Frame, KeyField, Meta, Payload, PublicKey, ServerId, ServerWelcome, Timestamp,
-    UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
+    DirectoryEntry, ErrorCode, Frame, KeyField, Meta, Payload, PublicKey, Rotation, ServerId, ServerWelcome,
+    Timestamp, UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
 };
 
-/// The longest advert that is kept: key, attestation, signature, `meta` of 4 KiB, and some rotations.
-const MAX_ADVERT_BYTES: usize = 16 * 1024;
+/// The longest advert that is kept: key, attestation, signature, `meta` of 4 KiB, and as many rotations as a chain may
+/// have.
+const MAX_ADVERT_BYTES: usize = 8 * 1024 + MAX_ROTATIONS * 2_560;
 
 /// How news from an origin compares with what is known (decisions §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Server {
         }
         let claim = self.claim_of(&frame, advert);
         match self.freshness(&origin, &advert.user_id, &claim) {
-            Freshness::Newer => self.accept_advert(link_id, frame.frame(), advert, claim),
+            Freshness::Newer => self.accept_advert(link_id, &frame, advert, claim),
             Freshness::Repeat => self.confirm(&origin, &advert.user_id),
             Freshness::NeedsList => self.hold_for_list(&origin, frame),
             Freshness::Stale => self.dropped("stale advert", format!("{origin}: {}", advert.user_id)),
@@ -63,16 +64,23 @@ impl Server {
     pub(super) fn on_listed_advert(&mut self, link_id: LinkId, frame: &Verified) {
         let Payload::UserAdvertise(advert) = frame.frame().payload() else { return };
         let claim = self.claim_of(frame, advert);
-        self.accept_advert(link_id, frame.frame(), advert, claim);
+        self.accept_advert(link_id, frame, advert, claim);
     }
 
-    fn accept_advert(&mut self, link_id: LinkId, frame: &Frame, advert: &UserAdvertise, claim: Claim) {
-        if !self.is_within_rate(link_id, &advert.server_id) {
+    fn accept_advert(&mut self, link_id: LinkId, frame: &Verified, advert: &UserAdvertise, claim: Claim) {
+        // An advert is one change, and each step of a chain that had to be verified another.
+        let steps = claim.key.as_ref().filter(|key| self.is_news(&advert.user_id, key, &advert.rotations));
+        let changes = 1 + steps.map_or(0, |_| advert.rotations.len().min(MAX_ROTATIONS));
+        if !(0..changes).all(|_| self.is_within_rate(link_id, &advert.server_id)) {
             return self.dropped("gossip over its rate", format!("{}: {}", advert.server_id, advert.user_id));
         }
-        if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim) {
-            self.remember(frame);
-            self.pass_on(link_id, &advert.server_id, frame);
+        let rotations = claim
+            .key
+            .as_ref()
+            .map_or(&[][..], |key| proven_rotations(frame, &advert.user_id, &advert.rotations, key));
+        if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim, rotations) {
+            self.remember(frame.frame());
+            self.pass_on(link_id, &advert.server_id, frame.frame());
         }
     }
 
@@ -247,13 +255,15 @@ impl Server {
         }
     }
 
-    /// Stores a claim, pins its key, and tells whoever must know. False if there is no room.
+    /// Stores a claim, pins its key, to which the proven `rotations` lead, and tells whoever must know. False if
+    /// there is no room.
     pub(super) fn take_claim(
         &mut self,
         link_id: LinkId,
         origin: &ServerId,
         user: &UserId,
         claim: Claim,
+        rotations: &[Rotation],
     ) -> bool {
         let Some(peer) = self.peers.get_mut(origin) else { return false };
         let is_new = !peer.table.claims.contains_key(user);
@@ -263,7 +273,8 @@ impl Server {
             return false;
         }
         let outcome = claim.key.clone().filter(|_| claim.accepted).map(|key| {
-            self.pin_user(user, &key, claim.attested.is_some_and(|at| self.is_current(at)), false)
+            let proven = claim.attested.is_some_and(|at| self.is_current(at));
+            self.pin_user(user, &key, rotations, proven, false)
         });
         if outcome == Some(PinOutcome::Conflict) {
             self.tell_conflict(user, claim.key.as_ref(), origin);
@@ -280,6 +291,9 @@ impl Server {
         self.heard_of(origin, link_id);
         if without_key {
             self.ask_for_key(link_id, origin, user);
+        }
+        if outcome == Some(PinOutcome::Replaced) {
+            self.end_session_of_old_key(user);
         }
         let moved = self.relocate(user);
         self.join_channel_from(origin, user);
@@ -338,7 +352,7 @@ impl Server {
             match known {
                 true => self.confirm(server, user),
                 false => {
-                    self.take_claim(link_id, server, user, claim);
+                    self.take_claim(link_id, server, user, claim, &[]);
                 }
             }
         }
@@ -539,12 +553,17 @@ impl Server {
             server_id: Some(server_id),
             online_local: Some(online_local),
             meta: Some(meta.clone()),
+            rotations: self.users.get(user).map(|entry| entry.rotations.clone()).unwrap_or_default(),
             event: None,
         }
     }
 
     /// Clients that know the user are told of a key that was refused (decisions §4).
     pub(super) fn tell_conflict(&mut self, user: &UserId, key: Option<&PublicKey>, server: &ServerId) {
+        if key.is_some_and(|key| self.is_superseded(user, key)) {
+            // It was its owner's, and may still be on another device: nobody else claims the id.
+            return;
+        }
         self.report(Report::KeyConflict { subject: user.as_str().into() });
         // A stranger who shows wrong keys is not worth a signature and a broadcast each time.
         let Some(key) = key.filter(|_| self.conflicts.take(self.now.instant)) else { return };
@@ -555,6 +574,17 @@ impl Server {
         };
         let to = self.user_links();
         self.broadcast(to, SharedPayload::new(&Payload::UserKeyConflict(payload)));
+    }
+
+    /// A session under a key that is no longer the user's cannot go on: nobody would believe what it signs.
+    fn end_session_of_old_key(&mut self, user: &UserId) {
+        let pinned = self.users.get(user).and_then(|entry| entry.key.as_ref());
+        let Some(session) = self.local.get(user).filter(|session| Some(&session.key) != pinned) else {
+            return;
+        };
+        let link = session.link;
+        self.error(link, ErrorCode::BadKey, "another key is in use for this id", None);
+        self.close(link, close_code::POLICY, "another key is in use for this id");
     }
 
     fn end_moved_session(&mut self, user: &UserId) {

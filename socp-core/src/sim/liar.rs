@@ -175,6 +175,7 @@ impl World {
                     auth: if role == Role::BareUser { Vec::new() } else { vec!["pss".into()] },
                     ext: Vec::new(),
                     meta: Some(Meta::named("liar")),
+                    rotations: Vec::new(),
                 };
                 let to = Recipient::Named("server".into());
                 self.utter_unsigned(link, id.id(), to, &Payload::UserHello(hello));

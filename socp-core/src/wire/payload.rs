@@ -152,6 +152,22 @@ pub struct Rotation {
     pub sig: Binary,
 }
 
+impl Rotation {
+    /// What the old key signs: the other fields, canonical.
+    pub fn signed_text(&self) -> String {
+        #[derive(Serialize)]
+        struct Signed<'a> {
+            new: &'a KeyField,
+            old: &'a KeyField,
+            user_id: &'a UserId,
+            version: u64,
+        }
+        let Self { user_id, old, new, version, sig: _ } = self;
+        let json = serde_json::to_string(&Signed { new, old, user_id, version: *version });
+        canonicalise(&json.expect("plain data"), usize::MAX).expect("a JSON writer writes JSON")
+    }
+}
+
 /// USER_ADVERTISE (§8.2): a user is online at a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserAdvertise {
@@ -309,6 +325,9 @@ pub struct UserHello {
     /// ✚ §15.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+    /// ✚ The chain of the user's keys up to `pubkey` (decisions §4).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub rotations: Vec<Rotation>,
 }
 
 impl UserHello {
@@ -388,6 +407,9 @@ pub struct DirectoryEntry {
     /// §15.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+    /// ✚ The chain of the user's keys up to `pubkey`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub rotations: Vec<Rotation>,
     /// ✚ `"added"` in USER_ADDED, absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<str>>,

@@ -280,6 +280,7 @@ impl World {
             auth: vec!["pss".into()],
             ext: Vec::new(),
             meta: None,
+            rotations: Vec::new(),
         };
         let hello = signed(id.id(), Recipient::Unnamed, START_MS, &Payload::UserHello(hello), signer);
         let actions = self.receive(node, link, hello);
@@ -337,6 +338,7 @@ impl World {
             auth: if auth { vec!["pss".into()] } else { Vec::new() },
             ext: Vec::new(),
             meta: Some(Meta::named(name)),
+            rotations: Vec::new(),
         };
         self.user_sends(user, Recipient::Named("server".into()), &Payload::UserHello(hello));
         self.run();

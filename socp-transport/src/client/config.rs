@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use socp_core::client::{Limits, Record, Timing};
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::wire::{HostPort, Meta, UserId};
+use socp_core::wire::{HostPort, Meta, Rotation, UserId};
 
 use crate::pool::Pool;
 use crate::store::{MemoryStore, Store};
@@ -26,8 +26,11 @@ pub struct ClientConfig {
     pub allow_plain: bool,
     /// Our key.
     pub key: Arc<PrivateKey>,
-    /// Our id; the key's own (decisions §4) unless given.
+    /// Our id; that of the rotations, or the key's own (decisions §4), unless given.
     pub user_id: Option<UserId>,
+    /// How our key follows from our first one, for those who know an earlier one (decisions §4):
+    /// [`rotate`](socp_core::crypto::rotate) makes it.
+    pub rotations: Vec<Rotation>,
     /// What others see of us (§15.1).
     pub meta: Meta,
     /// Where files of others go. Without it none is taken.
@@ -58,6 +61,7 @@ impl ClientConfig {
             allow_plain: false,
             key,
             user_id: None,
+            rotations: Vec::new(),
             meta: Meta::empty(),
             downloads: None,
             auto_accept: false,

@@ -43,18 +43,8 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
         }
         Notice::UserRemoved { label, .. } => vec![format!("[user removed] {label} is no longer available")],
         Notice::UserRenamed { was, label, .. } => vec![format!("[user renamed] {was} is now {label}")],
-        Notice::KeyChanged { label, was, now, was_verified, .. } => {
-            let mut lines = vec![
-                format!("[KEY CHANGED] {label} has proven another key than before"),
-                format!("[KEY CHANGED] was {}", was.fingerprint()),
-                format!("[KEY CHANGED] is  {}", now.fingerprint()),
-            ];
-            if *was_verified {
-                lines.push(format!(
-                    "[KEY CHANGED] you had checked the old one in person; check the new one, then /verify {label}"
-                ));
-            }
-            lines
+        Notice::KeyChanged { label, was, now, was_verified, signed, .. } => {
+            people::key_changed(label, (was, now), *was_verified, *signed)
         }
         Notice::KeyConflict { label, pinned, seen, .. } => {
             let fingerprint = |key: &Option<socp_core::wire::KeyId>| match key {
@@ -131,9 +121,10 @@ pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
         Notice::UserRenamed { user_id, was, label } => {
             Event::UserRenamed { user_id: user_id.as_str(), was, label }
         }
-        Notice::KeyChanged { user_id, label, was, now, was_verified } => {
-            let (was, now, was_verified) = (was.to_string(), now.to_string(), *was_verified);
-            Event::KeyChanged { user_id: user_id.as_str(), label, was, now, was_verified }
+        Notice::KeyChanged { user_id, label, was, now, was_verified, signed } => {
+            let (was, now) = (was.to_string(), now.to_string());
+            let (was_verified, signed) = (*was_verified, *signed);
+            Event::KeyChanged { user_id: user_id.as_str(), label, was, now, was_verified, signed }
         }
         Notice::KeyConflict { user_id, label, pinned, seen } => Event::KeyConflict {
             user_id: user_id.as_str(),
@@ -244,6 +235,7 @@ enum Event<'a> {
         was: String,
         now: String,
         was_verified: bool,
+        signed: bool,
     },
     KeyConflict {
         user_id: &'a str,

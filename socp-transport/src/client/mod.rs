@@ -98,6 +98,7 @@ impl Client {
             allow_plain,
             key,
             user_id,
+            rotations,
             meta,
             downloads,
             auto_accept,
@@ -122,7 +123,8 @@ impl Client {
         getrandom::fill(&mut seed).map_err(|error| system("randomness")(error.into()))?;
 
         let public = key.public_key().clone();
-        let user_id = user_id.unwrap_or_else(|| Id::derived_from(&public).into());
+        let rotated = || rotations.first().map(|step| step.user_id.clone());
+        let user_id = user_id.or_else(rotated).unwrap_or_else(|| Id::derived_from(&public).into());
         link.frame_in_bytes = limits.frame_in_bytes;
         let said = BTreeMap::from([(address.clone(), scheme)]);
         let defaults = machine::Config::new(user_id.clone(), public, address, seed);
@@ -132,7 +134,7 @@ impl Client {
             (Some(_), false) => OfferPolicy::Ask,
             (Some(_), true) => OfferPolicy::Accept,
         };
-        let config = machine::Config { meta, program, files, limits, timing, ..defaults };
+        let config = machine::Config { rotations, meta, program, files, limits, timing, ..defaults };
         files::sweep(downloads.clone()).await;
 
         let (inbox, inputs) = mpsc::channel(INBOX);

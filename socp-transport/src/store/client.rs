@@ -36,10 +36,17 @@ const PEOPLE: &str = "
     ) STRICT;
 ";
 
+/// How a user's key follows from the first one, in JSON, as it travels; and whether a key that was verified signed
+/// for it.
+const ROTATIONS: &str = "
+    ALTER TABLE user_pins ADD COLUMN rotations TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE user_pins ADD COLUMN vouched INTEGER NOT NULL DEFAULT 0;
+";
+
 impl Schema for Record {
     const KIND: &'static str = "client";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCC");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(PEOPLE)];
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(PEOPLE), M::up(ROTATIONS)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let mut servers =
@@ -58,6 +65,8 @@ impl Schema for Record {
                 key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
                 since: time(row, "since")?,
                 verified: time(row, "verified")?,
+                vouched: row.get("vouched")?,
+                rotations: serde_json::from_str(row.get_ref("rotations")?.as_str()?)?,
             })
         })?;
         let shown = tables.read("shown", "SELECT digest FROM shown ORDER BY seq", |row| Ok(row.get(0)?))?;
@@ -76,13 +85,22 @@ impl Schema for Record {
                 let row = params![address.to_string(), server_id.as_str(), key.spki()];
                 connection.prepare_cached(sql)?.execute(row)
             }
-            Self::UserPin(UserPin { user_id, key, since, verified }) => {
-                let sql = "INSERT INTO user_pins (user_id, pubkey, since, verified) VALUES (?1, ?2, ?3, ?4)
+            Self::UserPin(UserPin { user_id, key, since, verified, vouched, rotations }) => {
+                let sql = "INSERT INTO user_pins (user_id, pubkey, since, verified, vouched, rotations)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                            ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey,
-                               since = excluded.since, verified = excluded.verified";
+                               since = excluded.since, verified = excluded.verified,
+                               vouched = excluded.vouched, rotations = excluded.rotations";
                 let time = |time: &Option<Timestamp>| time.map(|Timestamp(ms)| signed(ms));
-                let row = params![user_id.as_str(), key.spki(), time(since), time(verified)];
-                connection.prepare_cached(sql)?.execute(row)
+                let rotations = serde_json::to_string(rotations).expect("rotations are plain data");
+                connection.prepare_cached(sql)?.execute(params![
+                    user_id.as_str(),
+                    key.spki(),
+                    time(since),
+                    time(verified),
+                    vouched,
+                    rotations
+                ])
             }
             Self::Meta(meta) => {
                 let sql = "INSERT INTO profile VALUES (1, ?1)

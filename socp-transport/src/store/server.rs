@@ -54,11 +54,13 @@ const TABLES: &str = "
 
 /// How a server speaks.
 const DIALECTS: &str = "ALTER TABLE servers ADD COLUMN dialect TEXT NOT NULL DEFAULT 'standard'";
+/// How a user's key follows from the first one: JSON, as it travels.
+const ROTATIONS: &str = "ALTER TABLE users ADD COLUMN rotations TEXT NOT NULL DEFAULT '[]'";
 
 impl Schema for Record {
     const KIND: &'static str = "server";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCS");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(DIALECTS)];
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(DIALECTS), M::up(ROTATIONS)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let state = tables.read("server_state", "SELECT own_id, issued_at FROM server_state", |row| {
@@ -143,16 +145,18 @@ fn put_server(record: &ServerRecord, connection: &Connection) -> rusqlite::Resul
 
 /// Leaves `privkey_store` and `pake_password` of a known user as they are.
 fn put_user(record: &UserRecord, connection: &Connection) -> rusqlite::Result<usize> {
-    let UserRecord { user_id, key, proven, meta, version } = record;
-    let sql = "INSERT INTO users (user_id, pubkey, meta, version, proven) VALUES (?1, ?2, ?3, ?4, ?5)
+    let UserRecord { user_id, key, rotations, proven, meta, version } = record;
+    let sql = "INSERT INTO users (user_id, pubkey, meta, version, proven, rotations)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey, meta = excluded.meta,
-                   version = excluded.version, proven = excluded.proven";
+                   version = excluded.version, proven = excluded.proven, rotations = excluded.rotations";
     connection.prepare_cached(sql)?.execute(params![
         user_id.as_str(),
         key.spki(),
         meta.as_str(),
         signed(*version),
-        proven
+        proven,
+        serde_json::to_string(rotations).expect("rotations are plain data"),
     ])
 }
 
@@ -193,6 +197,7 @@ fn user(row: &Row<'_>) -> Result<UserRecord, RowError> {
     Ok(UserRecord {
         user_id: row.get_ref("user_id")?.as_str()?.parse()?,
         key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+        rotations: serde_json::from_str(row.get_ref("rotations")?.as_str()?)?,
         proven: row.get("proven")?,
         meta: serde_json::from_str(row.get_ref("meta")?.as_str()?)?,
         version: unsigned(row, "version")?,

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use socp_core::crypto::aws_lc::PrivateKey;
 use socp_core::dialect::Dialect;
-use socp_core::wire::{HostPort, Id, Meta, PublicKey, SPKI_BYTES, Timestamp};
+use socp_core::wire::{HostPort, Id, Meta, PublicKey, Rotation, SPKI_BYTES, Timestamp, UserId};
 use socp_core::{client, server};
 use tempfile::TempDir;
 
@@ -31,6 +31,7 @@ fn user(name: &str) -> server::Record {
     server::Record::User(server::UserRecord {
         user_id: name.parse().unwrap(),
         key: key(1),
+        rotations: Vec::new(),
         proven: true,
         meta: Meta::named(name),
         version: 1,
@@ -155,7 +156,7 @@ fn a_newer_schema_is_refused() {
     drop(open(&file));
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refusal(&file);
-    assert_eq!(error, StoreError::NewerSchema { file: file.clone(), found: 99, known: 1 });
+    assert_eq!(error, StoreError::NewerSchema { file: file.clone(), found: 99, known: 2 });
     let line = format!("{}: has schema 99, this version knows up to 1; use a newer version", file.display());
     assert_eq!(error.to_string(), line);
 }
@@ -218,17 +219,39 @@ fn a_clients_older_file_is_brought_up_to_date() {
     drop(SqliteStore::<client::Record>::open(&file).unwrap());
     let older = Connection::open(&file).unwrap();
     let undo = "ALTER TABLE user_pins DROP COLUMN since; ALTER TABLE user_pins DROP COLUMN verified;
+                ALTER TABLE user_pins DROP COLUMN rotations; ALTER TABLE user_pins DROP COLUMN vouched;
                 DROP TABLE profile; PRAGMA user_version = 1;";
     older.execute_batch(undo).unwrap();
     older.execute("INSERT INTO user_pins VALUES ('bob', ?1)", [key(1).spki()]).unwrap();
     drop(older);
     let mut store = SqliteStore::<client::Record>::open(&file).unwrap();
-    let mut pin =
-        client::UserPin { user_id: "bob".parse().unwrap(), key: key(1), since: None, verified: None };
+    let mut pin = client::UserPin {
+        since: None,
+        ..client::UserPin::new(&"bob".parse().unwrap(), &key(1), Timestamp(0))
+    };
     assert_eq!(store.load().unwrap().users, *std::slice::from_ref(&pin));
     pin.verified = Some(Timestamp(7));
     store.commit(&[client::Record::UserPin(pin.clone())]).unwrap();
     assert_eq!(store.load().unwrap().users, [pin]);
+}
+
+/// A file of the first version: users' keys without the chains that lead to them.
+#[test]
+fn a_servers_older_file_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("server.db");
+    let mut store = SqliteStore::<server::Record>::open(&file).unwrap();
+    store.commit(&[user("bob")]).unwrap();
+    drop(store);
+    let older = Connection::open(&file).unwrap();
+    older.execute_batch("ALTER TABLE users DROP COLUMN rotations; PRAGMA user_version = 1;").unwrap();
+    drop(older);
+    let mut store = SqliteStore::<server::Record>::open(&file).unwrap();
+    let mut users = store.load().unwrap().users;
+    assert_eq!(users.iter().cloned().map(server::Record::User).collect::<Vec<_>>(), [user("bob")]);
+    users[0].rotations = steps(&users[0].user_id.clone(), 1, true);
+    store.commit(&[server::Record::User(users[0].clone())]).unwrap();
+    assert_eq!(store.load().unwrap().users, users);
 }
 
 #[test]
@@ -260,6 +283,13 @@ fn address() -> impl Strategy<Value = HostPort> {
 
 fn id<T: From<Id> + Debug>() -> impl Strategy<Value = T> {
     "[aBé'%]{1,2}".prop_map(|id| T::from(id.parse().unwrap()))
+}
+
+/// One step of a rotation, or none.
+fn steps(user_id: &UserId, tag: u8, there: bool) -> Vec<Rotation> {
+    let (old, new, user_id) = (key(tag).into(), key(tag.wrapping_add(1)).into(), user_id.clone());
+    let step = Rotation { user_id, old, new, version: 1, sig: socp_core::wire::Binary::new(vec![tag]) };
+    there.then_some(step).into_iter().collect()
 }
 
 fn server_record() -> impl Strategy<Value = server::Record> {
@@ -302,7 +332,9 @@ fn server_record() -> impl Strategy<Value = server::Record> {
         ),
         (id(), any::<u8>(), any::<bool>(), ".{0,8}", 0..=i64::MAX as u64).prop_map(
             |(user_id, tag, proven, name, version)| {
-                Record::User(UserRecord { user_id, key: key(tag), proven, meta: Meta::named(&name), version })
+                let (key, meta) = (key(tag), Meta::named(&name));
+                let rotations = steps(&user_id, tag, proven);
+                Record::User(UserRecord { user_id, key, rotations, proven, meta, version })
             }
         ),
     ]
@@ -318,9 +350,12 @@ fn client_record() -> impl Strategy<Value = client::Record> {
         (address(), id(), any::<u8>()).prop_map(|(address, server_id, tag)| {
             Record::ServerPin(ServerPin { address, server_id, key: key(tag) })
         }),
-        (id(), any::<u8>(), time(), time()).prop_map(|(user_id, tag, since, verified)| {
-            Record::UserPin(UserPin { user_id, key: key(tag), since, verified })
-        }),
+        (id(), any::<u8>(), time(), time(), any::<bool>()).prop_map(
+            |(user_id, tag, since, verified, vouched)| {
+                let (key, rotations) = (key(tag), steps(&user_id, tag, vouched));
+                Record::UserPin(UserPin { user_id, key, since, verified, vouched, rotations })
+            }
+        ),
         ".{0,8}".prop_map(|name| Record::Meta(Meta::named(&name))),
         (0..8u8).prop_map(|digest| Record::Shown([digest; 32])),
     ]

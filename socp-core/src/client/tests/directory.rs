@@ -18,7 +18,8 @@ fn the_first_pin_wins_unless_the_id_derives_from_the_key() {
                 label: derived.into(),
                 was,
                 now,
-                was_verified: false
+                was_verified: false,
+                signed: false,
             }),
         ]
     );
@@ -43,8 +44,8 @@ fn the_first_pin_wins_unless_the_id_derives_from_the_key() {
 
 #[test]
 fn pins_of_earlier_runs_hold() {
-    let (since, verified) = (None, None);
-    let users = vec![UserPin { user_id: user("bob"), key: public("bob"), since, verified }];
+    let pin = UserPin::new(&user("bob"), &public("bob"), Timestamp(1));
+    let users = vec![UserPin { since: None, ..pin }];
     let mut scene = Scene::with(config("alice"), Snapshot { users, ..Snapshot::default() });
     let actions = scene.log_in(vec![entry_with_key("bob", None, "eve")]);
     assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::KeyConflict { .. })));

@@ -59,6 +59,8 @@ fn whois_tells_all_that_is_known_of_a_key() {
         derived: false,
         since: Some(Timestamp(START)),
         verified: None,
+        rotations: 0,
+        vouched: false,
     };
     assert_eq!(bob, expected);
     assert!(person(&scene.command(2, whois("carol"))).derived);

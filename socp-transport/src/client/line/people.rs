@@ -2,22 +2,45 @@
 
 use serde::Serialize;
 use socp_core::client::{UserDetails, escape_label, escape_text};
-use socp_core::wire::{Meta, MetaField, Timestamp};
+use socp_core::wire::{KeyId, Meta, MetaField, Timestamp};
 
 /// Who somebody is, for people.
 pub(super) fn whois(user: &UserDetails) -> Vec<String> {
-    let UserDetails { user_id, label, online, server_id, online_local, key, derived, since, verified } = user;
+    let UserDetails {
+        user_id,
+        label,
+        online,
+        server_id,
+        online_local,
+        key,
+        derived,
+        rotations,
+        since,
+        verified,
+        vouched,
+    } = user;
     let place = match server_id {
         _ if !online => "not online".to_owned(),
         Some(_) if *online_local => "online on this server".to_owned(),
         Some(server) => format!("online on server {}", escape_label(server.as_str())),
         None => "online".to_owned(),
     };
-    let proof =
-        if *derived { "proven by the key" } else { "not proven by the key, which is the first we saw" };
+    let proof = match (derived, rotations) {
+        (true, 0) => "proven by the key".to_owned(),
+        (true, 1) => "proven by the first key, which signed for this one".to_owned(),
+        (true, _) => {
+            format!("proven by the first key; this is number {}, each signed by the last", rotations + 1)
+        }
+        (false, _) => "not proven by the key, which is the first we saw".to_owned(),
+    };
     let since = since.map_or("an earlier version".to_owned(), date);
     let checked = match verified {
         Some(at) => format!("checked in person on {}", date(*at)),
+        None if *vouched => {
+            format!(
+                "not checked, but a key that you had checked signed for it: compare it, then /verify {label}"
+            )
+        }
         None => format!("not checked: compare it in person, then /verify {label}"),
     };
     vec![
@@ -26,6 +49,32 @@ pub(super) fn whois(user: &UserDetails) -> Vec<String> {
         format!("[whois] fingerprint {}", key.fingerprint()),
         format!("[whois] known since {since}, {checked}"),
     ]
+}
+
+/// That somebody has another key.
+pub(super) fn key_changed(
+    label: &str,
+    (was, now): (&KeyId, &KeyId),
+    was_verified: bool,
+    signed: bool,
+) -> Vec<String> {
+    // What the old key signed is no alarm.
+    let tag = if signed { "[key changed]" } else { "[KEY CHANGED]" };
+    let what = match signed {
+        true => "has a new key, signed by the old one",
+        false => "has proven another key than before",
+    };
+    let mut lines = vec![
+        format!("{tag} {label} {what}"),
+        format!("{tag} was {}", was.fingerprint()),
+        format!("{tag} is  {}", now.fingerprint()),
+    ];
+    if was_verified {
+        lines.push(format!(
+            "{tag} you had checked the old one in person; check the new one, then /verify {label}"
+        ));
+    }
+    lines
 }
 
 /// That somebody's key was marked, or is not any more.
@@ -71,7 +120,9 @@ pub(super) struct Person<'a> {
     key: String,
     fingerprint: String,
     proven: bool,
+    rotations: usize,
     verified: bool,
+    vouched: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +139,9 @@ impl<'a> From<&'a UserDetails> for Person<'a> {
             key: user.key.to_string(),
             fingerprint: user.key.fingerprint(),
             proven: user.derived,
+            rotations: user.rotations,
             verified: user.verified.is_some(),
+            vouched: user.vouched,
             verified_at: user.verified.map(|at| at.0),
             since: user.since.map(|at| at.0),
         }
@@ -128,8 +181,10 @@ mod tests {
             online_local: false,
             key,
             derived: false,
+            rotations: 0,
             since: Some(Timestamp(1_795_465_169_000)),
             verified: None,
+            vouched: false,
         };
         let fingerprint = key.fingerprint();
         assert_eq!(
@@ -142,6 +197,9 @@ mod tests {
                     .to_owned(),
             ]
         );
+        let rotated = UserDetails { derived: true, rotations: 1, vouched: true, ..user.clone() };
+        assert!(whois(&rotated)[1].ends_with("proven by the first key, which signed for this one"));
+        assert!(whois(&rotated)[3].contains("not checked, but a key that you had checked signed for it"));
         let user = UserDetails { verified: user.since, derived: true, online: false, ..user };
         assert!(whois(&user)[3].ends_with("checked in person on 2026-11-23"));
         assert_eq!(verified(&user)[0], "[verify] bob is marked as checked in person");
