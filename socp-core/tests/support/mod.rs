@@ -141,6 +141,8 @@ pub struct World {
     wires: BTreeMap<End, End>,
     queue: VecDeque<(End, Item)>,
     pub verifier: FakeVerifier,
+    /// How often a link was held back.
+    pub pauses: usize,
     pub ms: u64,
     /// Every text that crossed a server link, with both ends: for tests that count.
     pub traffic: Vec<(End, End, WireText)>,
@@ -423,7 +425,7 @@ impl World {
                         self.queue.push_back((other, Item::Close));
                     }
                 }
-                Action::Pause { .. } => {}
+                Action::Pause { .. } => self.pauses += 1,
                 Action::CheckPassword(check) => {
                     let right = check.hash[..] == password_hash(&check.password, &check.salt)[..];
                     self.handle(node, Event::PasswordChecked { link: check.link, right });

@@ -157,7 +157,7 @@ fn a_newer_schema_is_refused() {
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refusal(&file);
     assert_eq!(error, StoreError::NewerSchema { file: file.clone(), found: 99, known: 2 });
-    let line = format!("{}: has schema 99, this version knows up to 1; use a newer version", file.display());
+    let line = format!("{}: has schema 99, this version knows up to 2; use a newer version", file.display());
     assert_eq!(error.to_string(), line);
 }
 
