@@ -8,6 +8,7 @@ mod inbox;
 mod outbox;
 mod parts;
 mod profile;
+mod rotation;
 mod session;
 
 use std::time::Duration;
