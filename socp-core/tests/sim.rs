@@ -56,6 +56,7 @@ scenario_tests! {
     introducers_down: "introducers-down";
     many_servers: "many-servers";
     sparse: "sparse";
+    rotations: "rotations";
     liars: "liars";
     liars_calm: "liars-calm";
     tight_limits: "tight-limits";

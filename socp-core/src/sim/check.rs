@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::device::Said;
+use super::life::Person;
 use super::net::Site;
 use super::node::Store;
 use super::world::{Next, World, micros};
 use crate::client::{MessageKind, Notice};
-use crate::server::{Action, LinkId, Record, Report, Server};
+use crate::server::{Action, LinkId, Record, Report, Server, UserRecord};
 use crate::wire::{Frame, FrameType, Payload, ServerId, UserId, WireText};
 
 /// The frame that a batch of actions answers.
@@ -130,8 +131,18 @@ impl Checks {
                 .map(|was| format!("forgotten: {was:?}")),
             Record::User(now) => store.users.get(&now.user_id).and_then(|was| {
                 let same_key = was.key == now.key;
-                let allowed = now.user_id.derives_from(&now.key) && !now.user_id.derives_from(&was.key);
-                let fell = same_key && was.proven && !now.proven || now.version <= was.version;
+                let first = |record: &UserRecord| {
+                    let step = record.rotations.first().and_then(|step| step.old.key().ok().cloned());
+                    step.unwrap_or_else(|| record.key.clone())
+                };
+                let owned = |record: &UserRecord| now.user_id.derives_from(&first(record));
+                let same_owner = owned(was) && owned(now);
+                let longer = same_owner && now.rotations.len() > was.rotations.len();
+                let allowed = owned(now) && (!owned(was) || longer);
+                let fell = (same_key || same_owner) && was.proven && !now.proven
+                    || same_owner && now.rotations.len() < was.rotations.len()
+                    || owned(was) && !owned(now)
+                    || now.version <= was.version;
                 ((!same_key && !allowed) || fell).then(|| format!("{was:?} → {now:?}"))
             }),
             Record::Account(now) => Some(format!("a password: {now:?}")),
@@ -257,12 +268,16 @@ impl World {
             .machine
             .as_ref()
             .is_some_and(|machine| machine.linked_servers().any(|(other, _)| *other == self.servers[was].id));
+        // Who has found an old key is the person to whoever has not heard of the new one.
+        let known = self.servers[server].store.users.get(user).map(|record| record.key.id());
+        let newest = |person: &Person| Some(person.pair.signer.public_key().id()) == known;
+        let rotated = self.people.iter().any(|person| person.id == *user && !newest(person));
         let attested = self.honest_session(was, user).is_some_and(|device| {
             let right = |skew_ms: i64| skew_ms.abs() < 120_000;
             let clocks = [&self.devices[device].clock, &self.servers[was].clock, &self.servers[server].clock];
             clocks.iter().all(|clock| right(clock.skew_ms))
         });
-        if linked && attested && liars_word && was != server {
+        if linked && attested && !rotated && liars_word && was != server {
             let detail = format!("s{server} takes {at}'s word for {user}, who has a session at s{was}");
             self.checks.broken("attested claims beat unattested ones", detail);
         }
@@ -466,6 +481,17 @@ impl World {
 
     /// What a client tells its user.
     pub(super) fn check_notice(&mut self, device: usize, notice: &Notice) {
+        if let Notice::KeyChanged { user_id, was, now, signed, .. } = notice
+            && self.people.iter().any(|person| person.id == *user_id)
+        {
+            // From key to later key by signature, and to the person's key at once from a liar's that came first.
+            let (before, after) = (self.key_number(user_id, *was), self.key_number(user_id, *now));
+            let right = after.is_some() && before < after && *signed == before.is_some();
+            if !right {
+                let detail = format!("d{device}: {user_id} {before:?} → {after:?}, signed: {signed}");
+                self.checks.broken("pins and counters move by the rules", detail);
+            }
+        }
         let Notice::Message { kind, from, text, verified: Ok(()), .. } = notice else { return };
         if !self.people.iter().any(|person| person.id == *from) {
             return;

@@ -10,7 +10,7 @@ use super::world::{Next, World};
 use crate::client::{self, Action, Client, Command, Event, Notice, Record, Snapshot};
 use crate::crypto::Admission;
 use crate::server::LinkId;
-use crate::wire::{Frame, Meta, UserId, WireText};
+use crate::wire::{Frame, Meta, PublicKey, UserId, WireText};
 
 /// A person's program for one server, and what it stores.
 pub(super) struct Device {
@@ -81,6 +81,10 @@ impl World {
         let entry = &mut self.devices[device];
         entry.clock.begin(self.time);
         entry.config.seed = seed;
+        let owner = &self.people[entry.person];
+        entry.pair = owner.pair.clone();
+        entry.config.key = owner.pair.signer.public_key().clone();
+        entry.config.rotations = owner.rotations.clone();
         let store = &entry.store;
         let snapshot = Snapshot {
             servers: store.servers.clone(),
@@ -223,6 +227,13 @@ impl World {
         };
         self.device_handles(device, Event::Command { reference: index as u64, command });
         index
+    }
+}
+
+impl Device {
+    /// The key by which it knows somebody.
+    pub(super) fn pinned(&self, user: &UserId) -> Option<&PublicKey> {
+        Some(&self.store.users.get(user)?.key)
     }
 }
 

@@ -11,8 +11,9 @@ use crate::crypto::{SharedPayload, Unsigned};
 use crate::server::LinkId;
 use crate::wire::{
     Attestation, Binary, Empty, ErrorCode, ErrorReport, Frame, FrameRef, HostPort, Id, LinkProof, LinkRole,
-    LoginProof, Message, Meta, Nonce, Payload, Presence, PresenceList, PublicKey, Recipient, ServerHello,
-    ServerId, ServerWelcome, Timestamp, UserAdvertise, UserHello, UserId, UserRemove, WelcomeEntry, WireText,
+    LoginProof, Message, Meta, Nonce, Payload, Presence, PresenceList, PublicKey, Recipient, Rotation,
+    ServerHello, ServerId, ServerWelcome, Timestamp, UserAdvertise, UserHello, UserId, UserRemove,
+    WelcomeEntry, WireText,
 };
 
 /// A hostile peer.
@@ -26,6 +27,8 @@ pub(super) struct Liar {
     plan: Option<Role>,
     /// Links on which it has been taken for a server.
     server_links: Vec<LinkId>,
+    /// Links on which it says that it is a person, with a key that the person has given up.
+    old_keys: Vec<(LinkId, KeyPair)>,
     pub(super) gone: bool,
 }
 
@@ -42,7 +45,7 @@ enum Role {
     KeylessImpostor,
     /// A user of its own.
     User,
-    /// A person's id, with its own key.
+    /// A person's id, with its own key, or with one that the person has given up and that was found since.
     FalseUser,
     /// A person's id and key, without `auth`.
     BareUser,
@@ -71,6 +74,7 @@ impl Liar {
     pub(super) fn forget(&mut self, link: LinkId) {
         self.links.retain(|other| *other != link);
         self.server_links.retain(|other| *other != link);
+        self.old_keys.retain(|(other, _)| *other != link);
     }
 }
 
@@ -90,6 +94,7 @@ impl World {
                 links: Vec::new(),
                 plan: None,
                 server_links: Vec::new(),
+                old_keys: Vec::new(),
                 gone: false,
             });
         }
@@ -159,6 +164,13 @@ impl World {
                 }
             }
             Role::User | Role::FalseUser | Role::BareUser => {
+                let found = if role == Role::FalseUser { self.found_key() } else { None };
+                if let Some((id, old, rotations)) = found {
+                    let key = old.signer.public_key().clone();
+                    self.liars[liar].old_keys.push((link, old));
+                    let hello = user_hello(key, rotations, true);
+                    return self.utter_unsigned(link, id.id(), Recipient::Named("server".into()), &hello);
+                }
                 let (id, key) = match (role, self.people.is_empty()) {
                     (Role::User, _) | (_, true) => (self.liars[liar].user_id.clone(), own),
                     (Role::FalseUser, _) => (self.some_person(), own),
@@ -168,17 +180,8 @@ impl World {
                         (person.id.clone(), person.pair.signer.public_key().clone())
                     }
                 };
-                let hello = UserHello {
-                    client: None,
-                    pubkey: Some(key.into()),
-                    enc_pubkey: None,
-                    auth: if role == Role::BareUser { Vec::new() } else { vec!["pss".into()] },
-                    ext: Vec::new(),
-                    meta: Some(Meta::named("liar")),
-                    rotations: Vec::new(),
-                };
-                let to = Recipient::Named("server".into());
-                self.utter_unsigned(link, id.id(), to, &Payload::UserHello(hello));
+                let hello = user_hello(key, Vec::new(), role != Role::BareUser);
+                self.utter_unsigned(link, id.id(), Recipient::Named("server".into()), &hello);
             }
             Role::Replayer => {
                 if let Some(text) = self.overhear() {
@@ -219,7 +222,10 @@ impl World {
                 let issued_at = EPOCH_MS + self.time / 1000;
                 let proof =
                     LoginProof { nonce, user_id: user_id.clone(), server_id, host: host.into(), issued_at };
-                self.utter(liar, link, user_id.id(), Recipient::Unnamed, &Payload::LoginProof(proof));
+                let old = self.liars[liar].old_keys.iter().find(|(other, _)| *other == link);
+                let pair = old.map_or(&self.liars[liar].pair, |(_, old)| old).clone();
+                let proof = Payload::LoginProof(proof);
+                self.utter_with(&pair, link, user_id.id(), Recipient::Unnamed, &proof);
             }
             Payload::UserAdvertise(_) | Payload::UserRemove(_) | Payload::ServerDeliver(_)
                 if self.chance(0.3) =>
@@ -344,6 +350,10 @@ impl World {
         if self.people.is_empty() {
             return;
         }
+        if let Some(advert) = self.advert_of_old_key(liar) {
+            self.note(Site::Liar(liar), "advertises under an old key");
+            return self.utter(liar, link, own.id(), Recipient::Everyone, &advert);
+        }
         let person = self.below(self.people.len());
         let (user, key) =
             (self.people[person].id.clone(), self.people[person].pair.signer.public_key().clone());
@@ -461,10 +471,50 @@ impl World {
         })
     }
 
+    /// A key that a person has given up, and that was not destroyed, with a chain that leads to it, or to the next.
+    fn found_key(&mut self) -> Option<(UserId, KeyPair, Vec<Rotation>)> {
+        let rotated: Vec<usize> =
+            (0..self.people.len()).filter(|person| !self.people[*person].old_pairs.is_empty()).collect();
+        if rotated.is_empty() || self.chance(0.3) {
+            return None;
+        }
+        let person = rotated[self.below(rotated.len())];
+        let number = self.below(self.people[person].old_pairs.len());
+        let steps = number + self.below(2);
+        let person = &self.people[person];
+        Some((person.id.clone(), person.old_pairs[number].clone(), person.rotations[..steps].to_vec()))
+    }
+
+    /// What somebody's old key says: that its owner is at the liar's, by a login of today.
+    fn advert_of_old_key(&mut self, liar: usize) -> Option<Payload> {
+        let (user_id, old, rotations) = self.found_key()?;
+        let (server_id, issued_at) = (self.liars[liar].server_id.clone(), EPOCH_MS + self.time / 1000);
+        let (nonce, host) = (NONCE, self.liars[liar].address.to_string().into());
+        let proof =
+            LoginProof { nonce, user_id: user_id.clone(), server_id: server_id.clone(), host, issued_at };
+        let text = SharedPayload::new(&Payload::LoginProof(proof.clone()));
+        let sig = Binary::new(old.signer.sign(text.canonical().as_bytes()).ok()?);
+        Some(Payload::UserAdvertise(UserAdvertise {
+            user_id,
+            server_id,
+            pubkey: Some(old.signer.public_key().clone().into()),
+            meta: Some(Meta::named("liar")),
+            issued_at: Some(issued_at),
+            attestation: Some(Attestation { payload: proof, sig }),
+            rotations,
+            event: None,
+        }))
+    }
+
     fn utter(&mut self, liar: usize, link: LinkId, from: &Id, to: Recipient, payload: &Payload) {
+        let pair = self.liars[liar].pair.clone();
+        self.utter_with(&pair, link, from, to, payload);
+    }
+
+    fn utter_with(&mut self, pair: &KeyPair, link: LinkId, from: &Id, to: Recipient, payload: &Payload) {
         let ts = Timestamp(EPOCH_MS + self.time / 1000);
         let frame = Unsigned::new(from.clone(), to, ts, SharedPayload::new(payload));
-        if let Ok(signed) = frame.sign(&*self.liars[liar].pair.signer) {
+        if let Ok(signed) = frame.sign(&*pair.signer) {
             self.write(link, signed.text());
         }
     }
@@ -477,6 +527,18 @@ impl World {
             format!(r#"{{"type":"{}","from":"{from}","to":"{}","ts":{ts}"#, kind.as_str(), to.as_str());
         self.write(link, &format!(r#"{head},"payload":{}}}"#, payload.canonical()).into());
     }
+}
+
+fn user_hello(key: PublicKey, rotations: Vec<Rotation>, auth: bool) -> Payload {
+    Payload::UserHello(UserHello {
+        client: None,
+        pubkey: Some(key.into()),
+        enc_pubkey: None,
+        auth: if auth { vec!["pss".into()] } else { Vec::new() },
+        ext: Vec::new(),
+        meta: Some(Meta::named("liar")),
+        rotations,
+    })
 }
 
 fn twisted(text: &WireText, how: impl FnOnce(&mut Value) -> bool) -> Option<WireText> {

@@ -3,14 +3,22 @@
 use super::device::Said;
 use super::keys::KeyPair;
 use super::net::Site;
+use super::trace::Happening;
 use super::world::{Next, World, micros};
 use crate::client;
-use crate::wire::{Id, UserId};
+use crate::crypto::{MAX_ROTATIONS, rotate};
+use crate::wire::{Id, KeyId, Rotation, UserId};
+
+/// People's later keys have numbers from here on, as many as people for each rotation.
+const LATER_KEYS: u64 = 1 << 40;
 
 /// Somebody with a key, who may run a program for any server.
 pub(super) struct Person {
     pub(super) id: UserId,
+    /// The key of now, and those before it, oldest first.
     pub(super) pair: KeyPair,
+    pub(super) old_pairs: Vec<KeyPair>,
+    pub(super) rotations: Vec<Rotation>,
     /// The program that is meant to be online.
     pub(super) at: Option<usize>,
     home: usize,
@@ -23,7 +31,8 @@ impl World {
             let id = UserId::from(Id::derived_from(pair.signer.public_key()));
             self.trace.name(id.as_str(), format!("u{person}"));
             let home = self.below(self.setup.servers);
-            self.people.push(Person { id, pair, at: None, home });
+            let (old_pairs, rotations) = Default::default();
+            self.people.push(Person { id, pair, old_pairs, rotations, at: None, home });
         }
     }
 
@@ -82,6 +91,9 @@ impl World {
         } else if self.chance(life.roaming) {
             let server = self.below(self.servers.len());
             self.log_in(person, server);
+        } else if life.rotating > 0.0 && self.chance(life.rotating) {
+            self.rotate_key(person);
+            self.start_device(device);
         } else if self.chance(life.crashing) {
             self.kill_device(device);
             self.start_device(device);
@@ -98,6 +110,35 @@ impl World {
                 self.say(device, Some(to));
             }
         }
+    }
+
+    /// Somebody replaces their key, as `socp-client key rotate` does: while no program of theirs runs.
+    fn rotate_key(&mut self, person: usize) {
+        for device in self.running_devices(person) {
+            self.kill_device(device);
+        }
+        let entry = &self.people[person];
+        if entry.rotations.len() >= MAX_ROTATIONS {
+            return;
+        }
+        let number = LATER_KEYS * (1 + entry.rotations.len() as u64) + person as u64;
+        let new = (self.setup.keys.pair)(number);
+        let chain = rotate(&entry.id, entry.rotations.clone(), &*entry.pair.signer, new.signer.public_key());
+        let entry = &mut self.people[person];
+        entry.rotations = chain.expect("keys of a world sign, and each is new");
+        let old = std::mem::replace(&mut entry.pair, new);
+        entry.old_pairs.push(old);
+        self.record(Happening::World(format!(
+            "u{person} has its key number {}",
+            self.people[person].rotations.len() + 1
+        )));
+    }
+
+    /// Which of a person's keys this is, oldest first, if it is one.
+    pub(super) fn key_number(&self, user: &UserId, key: KeyId) -> Option<usize> {
+        let person = self.people.iter().find(|person| person.id == *user)?;
+        let mut pairs = person.old_pairs.iter().chain([&person.pair]);
+        pairs.position(|pair| pair.signer.public_key().id() == key)
     }
 
     /// The programs of a person that run.

@@ -75,7 +75,7 @@ const fn scenario(
     Scenario { name, about, restless: secs(restless), settles_within: SETTLES, set_up }
 }
 
-static SCENARIOS: [Scenario; 18] = [
+static SCENARIOS: [Scenario; 19] = [
     scenario("calm", "nothing breaks: every login and every message is known everywhere at once", 40, calm),
     scenario("cuts", "links die, single ones and all of a server's", 45, cuts),
     scenario("splits", "networks split, also in one direction, for seconds or minutes", 120, splits),
@@ -100,6 +100,12 @@ static SCENARIOS: [Scenario; 18] = [
     scenario("introducers-down", "the introducers come up last", 90, introducers_down),
     scenario("many-servers", "seven servers behind two introducers, with cuts", 15, many_servers),
     scenario("sparse", "no full mesh: gossip and messages take several hops", 60, sparse),
+    scenario(
+        "rotations",
+        "people replace their keys while all else goes on, and liars find the old ones",
+        60,
+        rotations,
+    ),
     scenario("liars", "hostile peers forge, alter, replay, relabel, redirect and flood", 35, liars),
     scenario(
         "liars-calm",
@@ -230,6 +236,16 @@ fn many_servers(seed: u64) -> Sim {
 fn sparse(seed: u64) -> Sim {
     let faults = Faults { cut_every: Some(secs(30)), crash_every: Some(secs(90)), ..Faults::none() };
     Sim::new(seed).servers(6).users(5).mesh(Mesh::Sparse(1 + (seed % 2) as usize)).faults(faults)
+}
+
+fn rotations(seed: u64) -> Sim {
+    let life = Life { act_every: secs(6), rotating: 0.2, roaming: 0.1, ..Life::ordinary() };
+    let faults = match seed % 3 {
+        0 => Faults::none(),
+        1 => Faults { crash_every: Some(secs(20)), cut_every: Some(secs(20)), ..Faults::none() },
+        _ => Faults::rough(),
+    };
+    Sim::new(seed).servers(3).users(4).liars((seed % 2) as usize).life(life).faults(faults)
 }
 
 fn liars(seed: u64) -> Sim {

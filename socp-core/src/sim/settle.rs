@@ -86,6 +86,7 @@ impl World {
             return Err(missing);
         }
         self.rosters_agree(&truth)?;
+        self.keys_agree(&truth)?;
         Ok(truth)
     }
 
@@ -128,6 +129,26 @@ impl World {
             let others = truth.keys().filter(|user| *user != me).count();
             if roster.len() != others {
                 return Err(format!("d{index} sees {} users, not {others}", roster.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody who is online is known everywhere by the newest key.
+    fn keys_agree(&self, truth: &BTreeMap<UserId, ServerId>) -> Result<(), String> {
+        for person in self.people.iter().filter(|person| truth.contains_key(&person.id)) {
+            let key = person.pair.signer.public_key();
+            for (index, node) in self.servers.iter().enumerate() {
+                if node.store.users.get(&person.id).is_none_or(|record| record.key != *key) {
+                    return Err(format!("s{index} has not the newest key of {}", person.id));
+                }
+            }
+            for (index, device) in self.devices.iter().enumerate() {
+                let ready = device.client.as_ref().is_some_and(Client::is_ready);
+                let own = self.people[device.person].id == person.id;
+                if ready && !own && device.pinned(&person.id) != Some(key) {
+                    return Err(format!("d{index} has not the newest key of {}", person.id));
+                }
             }
         }
         Ok(())

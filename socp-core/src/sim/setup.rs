@@ -152,6 +152,8 @@ pub struct Life {
     pub roaming: f64,
     /// The share of acts that kill the client instead of quitting; it is started again at once.
     pub crashing: f64,
+    /// The share of acts that replace the key, with all clients of the person stopped.
+    pub rotating: f64,
     /// Everybody logs in within this after the start.
     pub login_within: Duration,
 }
@@ -164,6 +166,7 @@ impl Life {
             coming_and_going: 0.3,
             roaming: 0.0,
             crashing: 0.05,
+            rotating: 0.0,
             login_within: Duration::from_secs(30),
         }
     }
