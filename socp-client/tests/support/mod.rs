@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use authority::Certificate;
 use serde_json::Value;
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::wire::Id;
+use socp_core::server::Introducer;
+use socp_core::wire::{HostPort, Id};
 use socp_transport::server::{Server, ServerConfig};
 use socp_transport::tls::ServerTls;
 use tempfile::TempDir;
@@ -42,6 +43,8 @@ pub(crate) fn id(name: &str) -> String {
 pub(crate) struct World {
     runtime: Runtime,
     server: Option<Server>,
+    /// A second one, linked to the first.
+    other: Option<Server>,
     tls: Option<ServerTls>,
     /// How the program is told to dial it.
     pub(crate) scheme: &'static str,
@@ -63,7 +66,7 @@ impl World {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (address, dir) = ("127.0.0.1:0".into(), tempfile::tempdir().unwrap());
-        let mut world = Self { runtime, server: None, tls, scheme, address, dir };
+        let mut world = Self { runtime, server: None, other: None, tls, scheme, address, dir };
         world.start("server-a");
         world
     }
@@ -75,6 +78,18 @@ impl World {
         let server = self.runtime.block_on(Server::start(config)).unwrap();
         self.address = server.local_addr().to_string();
         self.server = Some(server);
+    }
+
+    /// A second server with that key, linked to the first; gives its address.
+    pub(crate) fn link(&mut self, name: &str) -> String {
+        let mut config = ServerConfig::new("127.0.0.1:0".parse().unwrap(), Arc::new(key(name)));
+        let first = self.server.as_ref().unwrap().local_addr();
+        let address = HostPort::new(&first.ip().to_string(), first.port()).unwrap();
+        config.bootstrap = vec![Introducer { address, key: key("server-a").public_key().clone() }];
+        let server = self.runtime.block_on(Server::start(config)).unwrap();
+        let address = server.local_addr().to_string();
+        self.other = Some(server);
+        address
     }
 
     pub(crate) fn stop(&mut self) {
@@ -103,6 +118,15 @@ impl World {
         let mut command = Command::new(PROGRAM);
         command.args(["--server", &format!("{}://{}", self.scheme, self.address), "--user", name]);
         command.arg("--data-dir").arg(self.data(name));
+        command.env_remove("RUST_LOG");
+        command
+    }
+
+    /// The program at a server of its choice, with the fixture's key of that name.
+    pub(crate) fn at(&self, address: &str, data: &str, name: &str) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--server", &format!("{}://{address}", self.scheme), "--user", name, "--json"]);
+        command.arg("--data-dir").arg(self.data(data)).arg("--import-key").arg(fixture(name));
         command.env_remove("RUST_LOG");
         command
     }
