@@ -186,6 +186,7 @@ async fn login(address: &str, number: u64, signer: Arc<PrivateKey>) {
         auth: vec!["pss".into()],
         ext: Vec::new(),
         meta: Some(Meta::named("Alice Liddell")),
+        rotations: Vec::new(),
     };
     let frame = |payload: Payload| {
         let shared = SharedPayload::new(&payload);
