@@ -68,6 +68,7 @@
 pub mod client;
 pub mod crypto;
 pub mod dialect;
+pub mod inspect;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

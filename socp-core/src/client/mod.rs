@@ -126,6 +126,9 @@ impl Client {
 
     /// Which checks a frame needs before [`Event::Frame`]. Run them on the link's task.
     pub fn admit(&self, frame: Frame) -> Admission {
+        if let Some(refusal) = Refusal::of_misfit(&frame) {
+            return Admission::Refuse(refusal);
+        }
         let key = if let Payload::LoginChallenge(challenge) = frame.payload() {
             // It brings its key; `handle` compares it with the pin.
             match challenge.pubkey.key() {

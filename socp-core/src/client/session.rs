@@ -229,7 +229,8 @@ impl Client {
             | Payload::UserRegister(_)
             | Payload::UserRegistered(_)
             | Payload::UserLogin(_)
-            | Payload::Unknown(_) => dropped(out, "a type that is not for users", frame.kind().as_str()),
+            | Payload::Unknown(_)
+            | Payload::Misfit(_) => dropped(out, "a type that is not for users", frame.kind().as_str()),
         }
     }
 

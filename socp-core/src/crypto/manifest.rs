@@ -1,8 +1,9 @@
-//! The manifest of a file (§9.4, decisions §6): what its `content_sig` covers, made and checked.
+//! Content signatures over payloads: the manifest of a file (§9.4, decisions §6), made and checked, and key shares
+//! (§12).
 
 use super::proof::{Check, Claimed};
 use super::{CryptoError, Purpose, RSA_BYTES, SharedPayload, Signer};
-use crate::wire::{Binary, FileStart, Frame, Payload, PublicKey, without_member};
+use crate::wire::{Binary, FileStart, Frame, Payload, PublicChannelKeyShare, PublicKey, without_member};
 
 /// The check of a FILE_START's `content_sig`, over its canonical payload without that field. None if it
 /// carries no well-formed one.
@@ -16,6 +17,13 @@ pub(crate) fn manifest_check(
     let canonical = without_member(frame.payload_canonical(), "content_sig");
     let claimed = Claimed::Text { canonical, signature: signature.bytes().into() };
     Some(Check { purpose: Purpose::Content, key, required, claimed })
+}
+
+/// The creator's signature over shares and key (§12): the canonical list, then the key as it is written.
+pub(crate) fn share_check(share: &PublicChannelKeyShare, key: &PublicKey) -> Option<Check> {
+    let signature = share.content_sig.as_ref()?.bytes().into();
+    let claimed = Claimed::Text { canonical: share.signed_text(), signature };
+    Some(Check { purpose: Purpose::Content, key: key.clone(), required: true, claimed })
 }
 
 /// Signs a manifest: one private-key operation.

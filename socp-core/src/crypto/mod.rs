@@ -17,11 +17,13 @@ pub mod rsa;
 mod signed;
 
 pub use content::{ContentForm, ContentInput, check_content};
-pub use proof::{Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified};
+pub use proof::{
+    Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified, check_payload,
+};
 pub use rotation::{MAX_ROTATIONS, rotate, rotations_to};
 pub use signed::{SharedPayload, Signed, Unsigned};
 
-pub(crate) use manifest::{manifest_check, sign_manifest};
+pub(crate) use manifest::{manifest_check, share_check, sign_manifest};
 pub(crate) use proof::{Check, Claimed};
 pub(crate) use rotation::{Succession, first_key, proven_rotations, rotation_check, succession, tells_more};
 

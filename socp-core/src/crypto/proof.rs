@@ -6,7 +6,9 @@
 use super::content::{ContentForm, ContentInput, check_content};
 use super::rotation::chain_digest;
 use super::{SaltLength, Verifier};
-use crate::wire::{ErrorCode, Frame, FrameError, FrameRef, Id, KeyError, KeyId, PublicKey, ascii_form};
+use crate::wire::{
+    ErrorCode, Frame, FrameError, FrameRef, Id, KeyError, KeyId, Payload, PublicKey, ascii_form,
+};
 
 /// What a machine says of a frame before any signature was looked at.
 #[derive(Debug)]
@@ -161,8 +163,7 @@ impl Check {
         let proof = |form| Proof { purpose: self.purpose, key: self.key.id(), form, chain: None };
         match &self.claimed {
             Claimed::Payload { hint } => {
-                let sig = frame.sig().ok_or(())?.bytes();
-                let form = check_payload(verifier, &self.key, frame, sig, *hint).ok_or(())?;
+                let form = check_payload(verifier, &self.key, frame, *hint).ok_or(())?;
                 Ok(proof(Some(form)))
             }
             Claimed::Text { canonical, signature } => {
@@ -193,14 +194,15 @@ fn check_text(verifier: &dyn Verifier, key: &PublicKey, canonical: &str, signatu
     std::iter::once(canonical).chain(ascii.as_deref()).any(holds)
 }
 
-/// Tries the forms of a payload that peers sign, the one that matched last first.
-fn check_payload(
+/// Tries the forms of a frame's payload that peers sign, `hint` (the one that matched last) first, and says in which
+/// one its `sig` holds under this key. `None` if in none, or if there is no `sig`.
+pub fn check_payload(
     verifier: &dyn Verifier,
     key: &PublicKey,
     frame: &Frame,
-    sig: &[u8],
     hint: Option<SignatureForm>,
 ) -> Option<SignatureForm> {
+    let sig = frame.sig()?.bytes();
     let sorted = frame.payload_canonical();
     let ascii = ascii_form(sorted);
     let received =
@@ -263,6 +265,12 @@ impl Refusal {
         self
     }
 
+    /// Of a frame whose payload is not one of its type: no rule is asked about it.
+    pub(crate) fn of_misfit(frame: &Frame) -> Option<Self> {
+        let Payload::Misfit(misfit) = frame.payload() else { return None };
+        Some(Self::of(frame, ErrorCode::UnknownType, misfit.to_string()))
+    }
+
     pub(crate) fn bad_key(frame: &Frame, error: KeyError) -> Self {
         Self::of(frame, ErrorCode::BadKey, error.to_string())
     }
@@ -282,20 +290,9 @@ impl From<FrameError> for Refusal {
     fn from(error: FrameError) -> Self {
         let close = match &error {
             FrameError::TooLong { .. } => Some(crate::close_code::TOO_BIG),
-            FrameError::NotText
-            | FrameError::Json(_)
-            | FrameError::Envelope { .. }
-            | FrameError::Payload { .. } => None,
+            FrameError::NotText | FrameError::Json(_) | FrameError::Envelope { .. } => None,
         };
-        let reference = match &error {
-            FrameError::Payload { kind, .. } => {
-                Some(FrameRef { kind: kind.as_str().into(), to: None, ts: None })
-            }
-            FrameError::TooLong { .. }
-            | FrameError::NotText
-            | FrameError::Json(_)
-            | FrameError::Envelope { .. } => None,
-        };
-        Self { code: ErrorCode::UnknownType, detail: error.to_string().into(), reference, from: None, close }
+        let detail = error.to_string().into();
+        Self { code: ErrorCode::UnknownType, detail, reference: None, from: None, close }
     }
 }

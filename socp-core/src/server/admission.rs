@@ -11,7 +11,7 @@ use super::{Server, Session};
 use crate::crypto::{
     Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm, rotation_check,
 };
-use crate::crypto::{Unverified, Verified, manifest_check};
+use crate::crypto::{Unverified, Verified, manifest_check, share_check};
 use crate::dialect::UserFrames;
 use crate::wire::{
     ErrorCode, Frame, FrameType, Id, KeyField, Message, Payload, PublicChannelKeyShare, PublicKey, ServerId,
@@ -54,6 +54,9 @@ impl Server {
     pub(super) fn rule(&self, link: &Link, frame: &Frame) -> Result<Rule, Refusal> {
         if let FrameType::Unknown(name) = frame.kind() {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, format!("unknown type {name:?}")));
+        }
+        if let Some(refusal) = Refusal::of_misfit(frame) {
+            return Err(refusal);
         }
         if self.config.strict_ids && frame.from().is_some_and(|from| !from.is_uuid_v4()) {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, "from is not a UUID v4"));
@@ -127,7 +130,8 @@ impl Server {
             | Payload::Error(_)
             | Payload::UserRegistered(_)
             | Payload::UserHelloAck(_)
-            | Payload::Unknown(_) => Err(not_first(frame)),
+            | Payload::Unknown(_)
+            | Payload::Misfit(_) => Err(not_first(frame)),
         }
     }
 
@@ -285,7 +289,8 @@ impl Server {
             | Payload::UserRegistered(_)
             | Payload::UserLogin(_)
             | Payload::UserHelloAck(_)
-            | Payload::Unknown(_) => {
+            | Payload::Unknown(_)
+            | Payload::Misfit(_) => {
                 Err(Refusal::of(frame, ErrorCode::UnknownType, "not a frame for a server link"))
             }
         }
@@ -511,7 +516,8 @@ impl Server {
             | Payload::FileEndDeliver(_)
             | Payload::UserRegistered(_)
             | Payload::UserHelloAck(_)
-            | Payload::Unknown(_) => {
+            | Payload::Unknown(_)
+            | Payload::Misfit(_) => {
                 Err(Refusal::of(frame, ErrorCode::UnknownType, "not a frame for a user link"))
             }
         }
@@ -625,13 +631,6 @@ fn author_check(frame: &Frame, author: &Id, key: PublicKey) -> Option<Check> {
     }
 }
 
-/// The creator's signature over shares and key (§12): the canonical list, then the key as it is written.
-fn share_check(share: &PublicChannelKeyShare, key: &PublicKey) -> Option<Check> {
-    let signature = share.content_sig.as_ref()?.bytes().into();
-    let claimed = Claimed::Text { canonical: share.signed_text(), signature };
-    Some(Check { purpose: Purpose::Content, key: key.clone(), required: true, claimed })
-}
-
 fn own_frame(user: &UserId, frame: &Frame) -> Result<(), Refusal> {
     match frame.payload().named_sender() {
         Some(sender) if sender != user => Err(foreign(frame)),
@@ -653,7 +652,7 @@ pub(super) fn foreign(frame: &Frame) -> Refusal {
 }
 
 /// Whether servers pass frames of this type on for others.
-pub(super) fn is_carried(kind: &FrameType) -> bool {
+pub(crate) fn is_carried(kind: &FrameType) -> bool {
     matches!(
         kind,
         FrameType::UserAdvertise

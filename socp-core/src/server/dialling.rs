@@ -70,7 +70,7 @@ impl Server {
 
     /// Adds an address and dials it after `delay`, unless its server is linked. A better source takes an
     /// address over from a worse one.
-    fn keep_linked(
+    pub(super) fn keep_linked(
         &mut self,
         address: HostPort,
         key: PublicKey,

@@ -28,6 +28,7 @@ mod out;
 mod peer;
 mod pins;
 mod presence;
+mod replay;
 mod seen;
 mod sync;
 mod timers;
@@ -39,11 +40,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use accounts::PasswordCheck;
+pub(crate) use admission::is_carried;
 pub use api::{
     AccountRecord, Action, Caller, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin,
     MemberRecord, Outgoing, PasswordLogins, PinRank, Record, Report, ServerRecord, Snapshot, UserRecord,
 };
 pub use limits::{Limits, Timing};
+pub(crate) use replay::Meets;
 
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
 use crate::dialect::Dialect;

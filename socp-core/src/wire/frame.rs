@@ -91,14 +91,6 @@ pub enum FrameError {
         /// What is wrong with it.
         why: Box<str>,
     },
-    /// The payload lacks a field of its type or has a mistyped one.
-    #[error("{kind} payload: {why}")]
-    Payload {
-        /// The frame's type.
-        kind: FrameType,
-        /// What is wrong.
-        why: Box<str>,
-    },
 }
 
 impl Frame {
@@ -132,11 +124,7 @@ impl Frame {
             Some(member) if member.canonical == "null" => ("{}".to_owned(), 0..0),
             Some(_) => return Err(envelope("payload", "is not an object")),
         };
-        let payload = kind.read(&payload_canonical).map_err(|error| FrameError::Payload {
-            kind: kind.clone(),
-            // The position would be one in the canonical text, which nobody has seen.
-            why: error.to_string().split(" at line").next().unwrap_or_default().into(),
-        })?;
+        let payload = kind.read(&payload_canonical);
         let from = field::<String>("from", fields.from)?.filter(|from| !from.is_empty());
         let from = from.map(|from| from.parse()).transpose();
         let from = from.map_err(|error: super::ids::IdError| envelope("from", &error.to_string()))?;

@@ -14,5 +14,6 @@ pub(crate) use canonical::{members, object, string_literal, without_member};
 pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
 pub use ids::{HostPort, HostPortError, Id, IdError, MAX_ID_BYTES, Recipient, ServerId, UserId};
 pub use keys::{KeyError, KeyField, KeyForm, KeyId, PublicKey, SPKI_BYTES};
+pub(crate) use keys::{SPKI_PREFIX, SPKI_SUFFIX};
 pub use payload::*;
 pub use value::{AckStatus, ErrorCode, Meta, MetaField, Nonce, Timestamp};

@@ -741,6 +741,32 @@ pub struct UserHelloAck {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 
+/// Why a payload is not one of its frame's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    kind: FrameType,
+    why: Box<str>,
+}
+
+impl Misfit {
+    fn new(kind: &FrameType, error: &serde_json::Error) -> Self {
+        // The position would be one in the canonical text, which nobody has seen.
+        let why = error.to_string();
+        Self { kind: kind.clone(), why: why.split(" at line").next().unwrap_or_default().into() }
+    }
+
+    /// What is missing or mistyped.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} payload: {}", self.kind, self.why)
+    }
+}
+
 /// One table of all frame types: names, payloads, reading and writing follow from it.
 macro_rules! frame_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal => $payload:ty,)+) => {
@@ -758,6 +784,9 @@ macro_rules! frame_types {
             $($(#[$doc])* $variant($payload),)+
             /// The payload of a type we do not know; its name.
             Unknown(Box<str>),
+            /// A payload that lacks a field of its type or has a mistyped one. Its frame can be looked at and its
+            /// signature checked, but no machine acts on it.
+            Misfit(Misfit),
         }
 
         impl FrameType {
@@ -781,11 +810,12 @@ macro_rules! frame_types {
             }
 
             /// Reads a payload of this type.
-            pub(crate) fn read(&self, json: &str) -> Result<Payload, serde_json::Error> {
-                match self {
+            pub(crate) fn read(&self, json: &str) -> Payload {
+                let read = match self {
                     $(Self::$variant => serde_json::from_str(json).map(Payload::$variant),)+
                     Self::Unknown(name) => Ok(Payload::Unknown(name.clone())),
-                }
+                };
+                read.unwrap_or_else(|error| Payload::Misfit(Misfit::new(self, &error)))
             }
         }
 
@@ -795,13 +825,14 @@ macro_rules! frame_types {
                 match self {
                     $(Self::$variant(_) => FrameType::$variant,)+
                     Self::Unknown(name) => FrameType::Unknown(name.clone()),
+                    Self::Misfit(misfit) => misfit.kind.clone(),
                 }
             }
 
             pub(crate) fn write(&self) -> Result<String, serde_json::Error> {
                 match self {
                     $(Self::$variant(payload) => serde_json::to_string(payload),)+
-                    Self::Unknown(_) => Ok("{}".to_owned()),
+                    Self::Unknown(_) | Self::Misfit(_) => Ok("{}".to_owned()),
                 }
             }
         }
