@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// Check a configuration file, or print one to start from
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at recorded frames: what is odd about each, whose signature holds, what this server would do with it
+    Inspect(InspectArgs),
     /// Three servers, alice and bob in one process, playing the mesh scenario
     Demo(DemoArgs),
 }
@@ -113,6 +115,45 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 }
+
+/// Of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub(crate) struct InspectArgs {
+    /// The frames, one JSON object a line: a frame, or an object with its `text` and perhaps `from` and `to`, the
+    /// parties of its socket. `-` or nothing reads stdin
+    #[arg(value_name = "FRAMES.jsonl")]
+    pub(crate) frames: Option<PathBuf>,
+    /// Keys to try: {"parties":[{"label", "id", "public_key" or "spki", "private_key_pem"}]}, each but the key
+    /// optional. With private keys it is said whether contents can be decrypted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+    /// One object a line, a last one with the key `summary`
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show what was decrypted
+    #[arg(long)]
+    pub(crate) show_text: bool,
+}
+
+/// Where to begin, and what to expect.
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  socp-server inspect frames.jsonl                        whatever the frames themselves tell
+  socp-server inspect --keys keys.json frames.jsonl       with the parties' keys
+  grep USER_ADVERTISE frames.jsonl | socp-server inspect --keys keys.json
+  socp-server inspect --json frames.jsonl | jq -c 'select(.verdict == \"refused\")'
+
+A signature is tried under the key of the frame's `from` (the keys file's, else the first that an earlier
+frame brought), then under keys that frames brought, then under every key of the file.
+\"other key\" says that it holds, but not under the key of `from`: somebody signed it anew.
+
+Verdicts are those of a server with default settings in the place of whoever receives the frame. Rates and
+timeouts do not apply; what else was assumed is said. Lines without parties go to one server, each `from`
+on a link of its own.
+
+Status: 0, all was looked at, whatever was found; 1, it could not be (no such file, a keys file that
+cannot be read, not a single line); 2, the command line is wrong.";
 
 /// Of `demo`.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod hints;
 mod identity;
+mod inspect;
 mod logging;
 mod mistake;
 mod parsed;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Identity(args) => identity::identity(&args),
         Command::Config(command) => config::config(command),
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Demo(args) => demo::demo(&args),
     };
     match done {

@@ -39,7 +39,7 @@ pub use content::{ContentFinding, ContentShape, MAX_FILES, MAX_OPENERS, Opened};
 pub use keyring::{Keyring, KeysError, MAX_BROUGHT, MAX_PARTIES, MAX_TRIED, OpenPem, Party};
 pub use odd::{Odd, Oddity};
 pub use scene::{Does, MAX_SERVERS, MAX_SOCKETS, Verdict};
-pub use summary::{MAX_TYPES, Summary};
+pub use summary::{MAX_REASONS, MAX_TYPES, Summary};
 
 use serde_json::{Map, Value};
 
@@ -104,7 +104,8 @@ pub struct Held {
     pub label: Box<str>,
     /// The key.
     pub key: KeyId,
-    /// Whether that is the key of `from`: the one in the keys file, else the one that a frame brought first.
+    /// Whether that is the key of `from`: the one in the keys file, else the one that an
+    /// earlier frame was the first to bring.
     pub under_from: bool,
     /// Which form and salt matched.
     pub form: SignatureForm,
@@ -205,12 +206,14 @@ impl<'a> Inspector<'a> {
         let writer = parties.as_ref().map(|(writer, _)| &**writer);
         let brought = keyring::brought_by(frame, payload);
         let signature = self.signature(frame, writer, &brought);
+        // A frame's own word on whose key it brings proves nothing.
+        let of_from = frame.from().and_then(|from| self.ring.key_of(from.as_str())).map(PublicKey::id);
         // What a signature refutes teaches nothing about who has which key.
         let pin = signature.as_ref().is_none_or(|signature| signature.held.is_some());
         for id in self.ring.learn(brought, pin) {
             odds.note(Oddity::KeyChanged, &id);
         }
-        let signature = signature.map(|signature| self.with_owner(frame, signature, &mut odds));
+        let signature = signature.map(|signature| self.with_owner(of_from, signature, &mut odds));
         let eyes = Eyes { verifier: self.verifier, ring: &self.ring, writer, show_text: self.show_text };
         let content = eyes.look(frame, payload, &mut self.files, &mut odds);
         let heard = Heard {
@@ -267,18 +270,21 @@ impl<'a> Inspector<'a> {
     }
 
     /// Whose key it was that held, now that the frame's own keys are known.
-    fn with_owner(&self, frame: &Frame, found: SignatureFinding, odds: &mut Odds) -> SignatureFinding {
+    fn with_owner(
+        &self,
+        of_from: Option<KeyId>,
+        found: SignatureFinding,
+        odds: &mut Odds,
+    ) -> SignatureFinding {
         let Some(held) = found.held else {
-            let of_from = frame.from().is_some_and(|from| self.ring.key_of(from.as_str()).is_some());
             let keys = if found.tried == 1 { "1 key".to_owned() } else { format!("{} keys", found.tried) };
             odds.note(Oddity::SigWrong, &format!("{keys} tried"));
-            if !of_from {
+            if of_from.is_none() {
                 odds.note(Oddity::FromKeyUnknown, "");
             }
             return found;
         };
-        let of_from = frame.from().and_then(|from| self.ring.key_of(from.as_str()));
-        let under_from = of_from.is_some_and(|key| key.id() == held.key);
+        let under_from = of_from == Some(held.key);
         let label = self.ring.label_of(held.key);
         match (of_from, under_from) {
             (None, _) => odds.note(Oddity::FromKeyUnknown, ""),

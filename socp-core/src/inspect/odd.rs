@@ -116,7 +116,7 @@ const TABLE: [Row; 62] = {
         (SigEmpty, "sig-empty", "§7, §12", "sig is empty: it reads as none"),
         (SigWrong, "sig-wrong", "§12", "sig holds under no known key, in no form and with no salt (32, 478)"),
         (SigOtherKey, "sig-other-key", "§12", "signed with another key than from's"),
-        (FromKeyUnknown, "from-key-unknown", "§8.1, §12", "nobody said which key from has"),
+        (FromKeyUnknown, "from-key-unknown", "§8.1, §12", "nobody said before which key from has"),
         (CanonicalAscii, "canonical-ascii", "§12", "signed with everything beyond ASCII escaped"),
         (CanonicalReceived, "canonical-received", "§12", "signed as it was written, keys not sorted"),
         (

@@ -466,6 +466,7 @@ impl Effects {
     fn of(actions: &[Action], link: LinkId) -> Self {
         let mut effects = Self::default();
         let mut relayed: usize = 0;
+        let mut answers: Vec<&str> = Vec::new();
         for action in actions {
             match action {
                 Action::Send { to, frame: Outgoing::Own(frame) } => {
@@ -473,7 +474,7 @@ impl Effects {
                     if *frame.kind() == FrameType::Error && back {
                         effects.error = Some(error_text(frame.payload().canonical()));
                     } else if back {
-                        effects.part(format!("answers {}", frame.kind()));
+                        answers.push(frame.kind().as_str());
                     }
                     let others = to.len() - usize::from(back);
                     if others > 0 {
@@ -496,6 +497,10 @@ impl Effects {
                 | Action::WrapChannelKey { .. }
                 | Action::CheckPassword(_) => {}
             }
+        }
+        if !answers.is_empty() {
+            answers.dedup();
+            effects.parts.insert(0, format!("answers {}", answers.join(", ")));
         }
         if relayed > 0 {
             effects.part(format!("relays it to {}", links(relayed)));

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use super::odd::Oddity;
 use super::scene::Does;
 use super::{ContentShape, Finding};
-use crate::wire::Timestamp;
+use crate::wire::{KeyId, Timestamp};
 
 /// Types that are counted one by one; the names of others are a stranger's.
 pub const MAX_TYPES: usize = 256;
+
+/// Reasons that are counted one by one.
+pub const MAX_REASONS: usize = 256;
 
 /// Counts over findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +30,8 @@ pub struct Summary {
     pub under_other: usize,
     /// Those that hold under no known key.
     pub wrong: usize,
-    /// Signatures that hold, by the label of the key, the canonical form and the salt.
-    pub forms: BTreeMap<(Box<str>, &'static str, usize), usize>,
+    /// Signatures that hold, by the label of the key, the key, the canonical form and the salt.
+    pub forms: BTreeMap<(Box<str>, KeyId, &'static str, usize), usize>,
     /// Content signatures, and those that hold and bind sender, recipient and time in a form that is read.
     pub content: (usize, usize),
     /// Contents that were decrypted.
@@ -37,6 +40,8 @@ pub struct Summary {
     pub types: BTreeMap<Box<str>, usize>,
     /// Frames with this oddity.
     pub odd: BTreeMap<Oddity, usize>,
+    /// Why lines were refused, dropped or left open: how many, and the first. At most [`MAX_REASONS`] are kept.
+    pub reasons: BTreeMap<(Does, Box<str>), (usize, usize)>,
     /// Lines by verdict.
     pub verdicts: BTreeMap<Does, usize>,
 }
@@ -64,7 +69,7 @@ impl Summary {
                 Some(held) => {
                     let count = if held.under_from { &mut self.under_from } else { &mut self.under_other };
                     *count += 1;
-                    let form = (held.label.clone(), held.canonical(), held.form.salt.bytes());
+                    let form = (held.label.clone(), held.key, held.canonical(), held.form.salt.bytes());
                     if self.forms.len() < MAX_TYPES || self.forms.contains_key(&form) {
                         *self.forms.entry(form).or_default() += 1;
                     }
@@ -81,6 +86,12 @@ impl Summary {
         }
         for odd in &finding.odd {
             *self.odd.entry(odd.oddity).or_default() += 1;
+        }
+        if let does @ (Does::Refuses | Does::Drops | Does::Unknown) = finding.verdict.does {
+            let reason = (does, finding.verdict.why.clone());
+            if self.reasons.len() < MAX_REASONS || self.reasons.contains_key(&reason) {
+                self.reasons.entry(reason).or_insert((0, finding.line)).0 += 1;
+            }
         }
         *self.verdicts.entry(finding.verdict.does).or_default() += 1;
     }

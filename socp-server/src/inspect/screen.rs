@@ -1,0 +1,322 @@
+//! Findings for people: a line a frame in columns, what there is to say below it, and a summary.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Result, Write, stdout};
+use std::time::{Duration, SystemTime};
+
+use socp_core::client::{escape_label, escape_text};
+use socp_core::inspect::{
+    ContentFinding, ContentShape, Does, Envelope, Finding, Held, Keyring, Oddity, Summary,
+};
+use socp_core::wire::{KeyId, Timestamp};
+
+use super::Show;
+use super::wrap::{column, wrapped};
+
+/// Where no terminal says how wide it is.
+const WIDTH: usize = 110;
+
+/// Narrower, nothing is aligned any more.
+const MIN_WIDTH: usize = 60;
+
+/// Where the words below a frame's line begin.
+const INDENT: usize = 21;
+
+/// Reasons and types that the summary shows.
+const SHOWN: usize = 8;
+
+/// From here on years have five digits, which is nobody's clock.
+const YEAR_10000: u64 = 253_402_300_800;
+
+#[derive(Clone, Copy, Debug)]
+enum Colour {
+    Good,
+    Bad,
+    Doubtful,
+    Dim,
+    Bold,
+}
+
+/// A screen, or a file that looks like one.
+#[derive(Debug)]
+pub(super) struct Screen {
+    coloured: bool,
+    width: usize,
+    has_keys: bool,
+    /// Oddities that have been explained.
+    explained: BTreeSet<Oddity>,
+    /// The day that was shown last.
+    day: String,
+}
+
+impl Screen {
+    pub(super) fn new(has_keys: bool) -> Self {
+        let terminal = stdout().is_terminal();
+        let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        let size = terminal.then(terminal_size::terminal_size).flatten();
+        let width = size.map_or(WIDTH, |(width, _)| usize::from(width.0)).max(MIN_WIDTH);
+        Self { coloured, width, has_keys, explained: BTreeSet::new(), day: String::new() }
+    }
+
+    fn paint(&self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            Colour::Good => "32",
+            Colour::Bad => "31;1",
+            Colour::Doubtful => "33",
+            Colour::Dim => "2",
+            Colour::Bold => "1",
+        };
+        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Words under a heading, wrapped and aligned.
+    fn below(&self, out: &mut dyn Write, heading: &str, colour: Option<Colour>, text: &str) -> Result<()> {
+        let width = self.width.saturating_sub(INDENT + 8);
+        for (index, line) in wrapped(text, width).iter().enumerate() {
+            let heading = if index == 0 { heading } else { "" };
+            let line = colour.map_or_else(|| line.clone(), |colour| self.paint(colour, line));
+            writeln!(out, "{:INDENT$}{} {line}", "", self.paint(Colour::Dim, &column(heading, 7)))?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, finding: &Finding, envelope: &Envelope) -> String {
+        let (from, to) = match &finding.parties {
+            Some((from, to)) => (from, to),
+            None => (&envelope.from, &envelope.to),
+        };
+        let from = if from.is_empty() { "?" } else { from };
+        let to = if to.is_empty() { "?" } else { to };
+        let route = format!("{} → {}", column(from, 8).trim_end(), column(to, 8).trim_end());
+        let mut head = format!("{:>6}  ", finding.line);
+        let time = envelope.ts.map_or_else(String::new, |ts| clock(ts).1);
+        let _ = write!(
+            head,
+            "{} {} {} ",
+            self.paint(Colour::Dim, &column(&time, 12)),
+            column(&escape_label(&route), 19),
+            self.paint(Colour::Bold, &column(&escape_label(&envelope.kind), 22)),
+        );
+        let (colour, words) = match &finding.signature {
+            None => (Colour::Dim, "unsigned".to_owned()),
+            Some(signature) => match &signature.held {
+                Some(held) if held.under_from => (Colour::Good, signed("good", held)),
+                Some(held) => (Colour::Doubtful, signed("other key", held)),
+                None => (Colour::Bad, "BAD: holds under no key".to_owned()),
+            },
+        };
+        head.push_str(&self.paint(colour, &column(&words, 36)));
+        head.push(' ');
+        head.push_str(&self.does(finding.verdict.does));
+        head
+    }
+
+    fn does(&self, does: Does) -> String {
+        let colour = match does {
+            Does::Accepts => Colour::Good,
+            Does::Refuses => Colour::Bad,
+            Does::Drops | Does::Unknown => Colour::Doubtful,
+            Does::Repeats | Does::ForClient => Colour::Dim,
+        };
+        self.paint(colour, does.as_str())
+    }
+
+    /// What is odd: in full the first time, by name after that.
+    fn odd(&mut self, finding: &Finding) -> String {
+        let mut parts = Vec::new();
+        for odd in &finding.odd {
+            let oddity = odd.oddity;
+            let mut part = match self.explained.insert(oddity) {
+                true => format!("{} ({}, {})", oddity.id(), oddity.words(), oddity.section()),
+                false => oddity.id().to_owned(),
+            };
+            if !odd.detail.is_empty() {
+                let _ = write!(part, ": {}", escape_text(&odd.detail));
+            }
+            parts.push(part);
+        }
+        parts.join("; ")
+    }
+}
+
+impl Show for Screen {
+    fn finding(&mut self, out: &mut dyn Write, finding: &Finding) -> Result<()> {
+        match &finding.envelope {
+            Some(envelope) => {
+                if let Some((day, _)) = envelope.ts.map(clock).filter(|(day, _)| *day != self.day) {
+                    writeln!(out, "{}", self.paint(Colour::Dim, &format!("{:8}{day} (UTC)", "")))?;
+                    self.day = day;
+                }
+                writeln!(out, "{}", self.head(finding, envelope))?;
+            }
+            None => {
+                let words = format!("not a frame ({} bytes)", finding.bytes);
+                let does = self.does(finding.verdict.does);
+                writeln!(
+                    out,
+                    "{:>6}  {} {does}",
+                    finding.line,
+                    self.paint(Colour::Bad, &column(&words, 92))
+                )?;
+            }
+        }
+        let verdict = &finding.verdict;
+        let colour = (verdict.does == Does::Refuses).then_some(Colour::Bad);
+        // What is the same for each such frame is said by its one word.
+        if !matches!(verdict.does, Does::ForClient | Does::Repeats) {
+            self.below(out, "server", colour, &escape_text(&verdict.why))?;
+        }
+        if let Some(content) = &finding.content {
+            self.below(out, "content", None, &content_words(content))?;
+        }
+        if !finding.odd.is_empty() {
+            let odd = self.odd(finding);
+            self.below(out, "odd", None, &odd)?;
+        }
+        if !verdict.assumed.is_empty() {
+            self.below(out, "assumed", Some(Colour::Dim), &escape_text(&verdict.assumed.join("; ")))?;
+        }
+        Ok(())
+    }
+
+    fn summary(&mut self, out: &mut dyn Write, summary: &Summary, keys: &Keyring) -> Result<()> {
+        writeln!(out, "\n{}", self.paint(Colour::Bold, "Summary"))?;
+        let row = |name: &str, text: &str| format!("  {} {text}", column(name, 11));
+        let unreadable = match summary.unreadable {
+            0 => String::new(),
+            count => self.paint(Colour::Bad, &format!(", and {count} lines that are none")),
+        };
+        let times = summary.times.map(|(first, last)| {
+            let ((day, from), (last_day, to)) = (clock(first), clock(last));
+            let last_day = if last_day == day { String::new() } else { format!("{last_day} ") };
+            format!(", {day} {from} to {last_day}{to} UTC")
+        });
+        let times = times.unwrap_or_default();
+        writeln!(out, "{}", row("frames", &format!("{}{unreadable}{times}", summary.frames)))?;
+
+        let mut signatures =
+            format!("{} of {} hold under the key of from", summary.under_from, summary.signed);
+        if summary.under_other > 0 {
+            let words = format!(", {} under another key", summary.under_other);
+            signatures.push_str(&self.paint(Colour::Doubtful, &words));
+        }
+        if summary.wrong > 0 {
+            signatures.push_str(&self.paint(Colour::Bad, &format!(", {} under none", summary.wrong)));
+        }
+        writeln!(out, "{}", row("signatures", &signatures))?;
+        for ((label, key, canonical, salt), count) in &summary.forms {
+            let label = column(&escape_label(label), 20);
+            writeln!(
+                out,
+                "{}",
+                row("", &format!("{count:>6}  {label} {} {canonical}, salt {salt}", short(*key)))
+            )?;
+        }
+        if summary.wrong + summary.under_other > 0 && !self.has_keys {
+            writeln!(out, "{}", row("", "--keys FILE would bring in keys that the frames do not tell"))?;
+        }
+        let (given, brought) = (keys.parties().len(), keys.brought());
+        writeln!(out, "{}", row("keys", &format!("{given} in the file, {brought} in the frames")))?;
+        if summary.content.0 + summary.opened > 0 {
+            let (all, read) = summary.content;
+            let text =
+                format!("{all} content_sigs, {read} that clients of ours take; {} decrypted", summary.opened);
+            writeln!(out, "{}", row("content", &text))?;
+        }
+
+        let verdicts: Vec<_> =
+            summary.verdicts.iter().map(|(does, count)| format!("{count} {}", self.does(*does))).collect();
+        writeln!(out, "{}", row("server", &verdicts.join(", ")))?;
+        let mut reasons: Vec<_> = summary.reasons.iter().collect();
+        reasons.sort_by_key(|(_, (count, first))| (std::cmp::Reverse(*count), *first));
+        for ((does, why), (count, first)) in reasons.iter().take(SHOWN) {
+            let at = if *count == 1 { format!("line {first}") } else { format!("first in line {first}") };
+            let words = format!("{} ({at})", escape_text(why));
+            let lines = wrapped(&words, self.width.saturating_sub(34));
+            writeln!(out, "{}", row("", &format!("{count:>6}  {} {}", self.does(*does), lines[0])))?;
+            for line in &lines[1..] {
+                writeln!(out, "{}", row("", &format!("{:8}{line}", "")))?;
+            }
+        }
+        if reasons.len() > SHOWN {
+            writeln!(out, "{}", row("", &format!("{:8}and {} other reasons", "", reasons.len() - SHOWN)))?;
+        }
+
+        let mut odd: Vec<_> = summary.odd.iter().collect();
+        odd.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (oddity, count)) in odd.iter().enumerate() {
+            let name = if index == 0 { "odd" } else { "" };
+            let words = format!("{}, {}", oddity.words(), oddity.section());
+            let lines = wrapped(&words, self.width.saturating_sub(46));
+            writeln!(out, "{}", row(name, &format!("{count:>6}  {} {}", column(oddity.id(), 21), lines[0])))?;
+            for line in &lines[1..] {
+                writeln!(out, "{}", row("", &format!("{:30}{line}", "")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A signature's column: whose key, how it was made.
+fn signed(word: &str, held: &Held) -> String {
+    let label = column(&escape_label(&held.label), 10);
+    format!("{word} {} {} {}/{}", label.trim_end(), short(held.key), held.canonical(), held.form.salt.bytes())
+}
+
+/// The beginning of a key's fingerprint, as `socp-server identity` shows it.
+fn short(key: KeyId) -> String {
+    key.to_string().chars().take(8).collect()
+}
+
+fn content_words(content: &ContentFinding) -> String {
+    let mut parts = Vec::new();
+    match &content.signature {
+        None => {}
+        Some(None) => parts.push("content_sig holds in no form".to_owned()),
+        Some(Some((label, shape))) => {
+            let (over, salt) = match shape {
+                ContentShape::Bound(form) => {
+                    let of = if form.text { "base64 text" } else { "bytes" };
+                    let of = if form.digest { format!("SHA-256 of {of}") } else { of.to_owned() };
+                    (format!("{of}, sender, recipient and time"), Some(form.salt))
+                }
+                ContentShape::Separated(salt) => ("text joined by |".to_owned(), Some(*salt)),
+                ContentShape::TextAlone(salt) => ("base64 text alone".to_owned(), Some(*salt)),
+                ContentShape::Payload => ("the payload".to_owned(), None),
+            };
+            let salt = salt.map_or_else(String::new, |salt| format!(", salt {}", salt.bytes()));
+            parts.push(format!("content_sig of {} over {over}{salt}", escape_label(label)));
+        }
+    }
+    if let Some(opened) = &content.opened {
+        parts.push(format!("{} decrypts it: {} bytes", escape_label(&opened.by), opened.bytes));
+        if let Some(text) = &opened.text {
+            parts.push(format!("“{}”", escape_text(text)));
+        }
+    }
+    if parts.is_empty() { "no content_sig, and no key to decrypt it".to_owned() } else { parts.join("; ") }
+}
+
+/// A time as day and time of day, UTC.
+fn clock(ts: Timestamp) -> (String, String) {
+    if ts.0 / 1000 >= YEAR_10000 {
+        return ("no date".to_owned(), ts.to_string());
+    }
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ts.0);
+    let text = humantime::format_rfc3339_millis(time).to_string();
+    let (day, time) = text.trim_end_matches('Z').split_once('T').unwrap_or_default();
+    (day.to_owned(), time.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_by_people_however_odd() {
+        assert_eq!(clock(Timestamp(1_795_343_336_618)), ("2026-11-22".into(), "10:28:56.618".into()));
+        assert_eq!(clock(Timestamp(0)), ("1970-01-01".into(), "00:00:00.000".into()));
+        assert_eq!(clock(Timestamp(8_999_999_999_999_999)).1, "8999999999999999");
+    }
+}
