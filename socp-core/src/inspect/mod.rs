@@ -38,7 +38,7 @@ mod summary;
 pub use content::{ContentFinding, ContentShape, MAX_FILES, MAX_OPENERS, Opened};
 pub use keyring::{Keyring, KeysError, MAX_BROUGHT, MAX_PARTIES, MAX_TRIED, OpenPem, Party};
 pub use odd::{Odd, Oddity};
-pub use scene::{Does, MAX_SERVERS, MAX_SOCKETS, Verdict};
+pub use scene::{Does, MAX_SERVERS, MAX_SOCKETS, NOTHING_FOLLOWS, Verdict};
 pub use summary::{MAX_REASONS, MAX_TYPES, Summary};
 
 use serde_json::{Map, Value};

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::keyring::Keyring;
 use crate::Now;
 use crate::crypto::{Admission, Refusal, Verifier};
@@ -24,6 +22,9 @@ pub const MAX_SERVERS: usize = 16;
 
 /// Parties of the record, and sockets of one server, that are followed.
 pub const MAX_SOCKETS: usize = 4096;
+
+/// Why of a frame that is accepted and changes nothing.
+pub const NOTHING_FOLLOWS: &str = "nothing follows";
 
 /// Users that a machine remembers, so that no record fills the memory.
 const MAX_USERS: usize = 10_000;
@@ -131,6 +132,14 @@ pub(super) struct Heard<'a> {
     pub(super) ring: &'a Keyring,
 }
 
+/// What the machine in the reader's place is told besides.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    now: Now,
+    /// Who said hello on the writer's side.
+    writer: Option<&'a Id>,
+}
+
 impl Heard<'_> {
     /// Who wrote: without a record of it, who the envelope says.
     fn writer(&self) -> &str {
@@ -159,9 +168,10 @@ impl Scene {
         if for_user || roles(heard.frame.kind()).1 == Some(Role::User) {
             return verdict(Does::ForClient, "for a client: no server of ours gets it");
         }
-        let now = self.now;
+        let writer = self.actors.get(heard.writer()).and_then(|actor| actor.id.clone());
+        let told = Told { now: self.now, writer: writer.as_ref() };
         match self.post(heard.reader(), heard) {
-            Some(post) => post.judge(now, heard),
+            Some(post) => post.judge(told, heard),
             None => verdict(Does::Unknown, "more servers in one record than are followed"),
         }
     }
@@ -273,7 +283,8 @@ impl Post {
         }
     }
 
-    fn judge(&mut self, now: Now, heard: &Heard<'_>) -> Verdict {
+    fn judge(&mut self, told: Told<'_>, heard: &Heard<'_>) -> Verdict {
+        let now = told.now;
         let mut assumed: Vec<Box<str>> = Vec::new();
         let before = self.next_link;
         let socket = match self.socket(now, heard, &mut assumed) {
@@ -281,7 +292,7 @@ impl Post {
             Err(verdict) => return verdict,
         };
         let opened = self.next_link > before;
-        self.assume_what_is_missing(now, heard, &socket, opened, &mut assumed);
+        self.assume_what_is_missing(told, heard, &socket, opened, &mut assumed);
         let Some(Socket { link, .. }) = self.sockets.get(&socket) else {
             return verdict(Does::Unknown, "more sockets in one record than are followed");
         };
@@ -398,7 +409,7 @@ impl Post {
     /// What a record that begins in the middle does not show.
     fn assume_what_is_missing(
         &mut self,
-        now: Now,
+        told: Told<'_>,
         heard: &Heard<'_>,
         socket: &(Box<str>, bool),
         opened: bool,
@@ -407,7 +418,7 @@ impl Post {
         let Some(Socket { link, nonce, .. }) = self.sockets.get(socket) else { return };
         let (link, has_nonce, frame) = (*link, *nonce, heard.frame);
         if opened && !is_hello(frame.kind()) && self.server.awaits_hello(link) {
-            self.assume_hello(now, heard, link, assumed);
+            self.assume_hello(told, heard, link, assumed);
         }
         let (own_id, answered) = match frame.payload() {
             Payload::LinkProof(proof) => (Some(proof.to.id().clone()), Some(proof.nonce)),
@@ -425,28 +436,24 @@ impl Post {
         }
     }
 
-    /// The peer said hello before the record begins.
-    fn assume_hello(&mut self, now: Now, heard: &Heard<'_>, link: LinkId, assumed: &mut Vec<Box<str>>) {
-        let Some(id) = heard.frame.from() else { return };
+    /// The peer said hello before the record begins: it is who it said elsewhere that it is, else the frame's `from`.
+    fn assume_hello(&mut self, told: Told<'_>, heard: &Heard<'_>, link: LinkId, assumed: &mut Vec<Box<str>>) {
+        let kind = heard.frame.kind();
+        let writes = match kind {
+            FrameType::Heartbeat => Some(Role::Server),
+            _ => roles(kind).0,
+        };
+        let hello = match writes {
+            Some(Role::Server) => r#""type":"SERVER_HELLO_LINK","payload":{"host":"","port":null,"#,
+            Some(Role::User) => r#""type":"USER_HELLO","to":"the server","payload":{"#,
+            None => return,
+        };
+        let Some(id) = told.writer.or(heard.frame.from()) else { return };
         let Some(key) = heard.ring.key_of(id.as_str()) else { return };
-        let is_server = match roles(heard.frame.kind()).0 {
-            Some(role) => role == Role::Server,
-            None => matches!(heard.frame.kind(), FrameType::Heartbeat | FrameType::Presence),
-        };
-        let is_user = roles(heard.frame.kind()).0 == Some(Role::User);
-        let payload = match (is_server, is_user) {
-            (true, _) => format!(
-                r#"{{"type":"SERVER_HELLO_LINK","payload":{{"host":"","port":null,"pubkey":"{}"}}"#,
-                key.to_field()
-            ),
-            (_, true) => {
-                format!(r#"{{"type":"USER_HELLO","to":"x","payload":{{"pubkey":"{}"}}"#, key.to_field())
-            }
-            (false, false) => return,
-        };
-        let from = Value::from(id.as_str());
-        let Ok(hello) = Frame::parse(&format!("{payload},\"from\":{from}}}"), usize::MAX) else { return };
-        self.server.receive(now, link, hello, heard.verifier);
+        let (from, key) = (serde_json::Value::from(id.as_str()), key.to_field());
+        let text = format!(r#"{{"from":{from},{hello}"pubkey":"{key}"}}}}"#);
+        let Ok(hello) = Frame::parse(&text, usize::MAX) else { return };
+        self.server.receive(told.now, link, hello, heard.verifier);
         assumed.push(format!("the record begins after the hello of {id}, whose key we have").into());
     }
 }
@@ -548,7 +555,7 @@ impl Effects {
                 (Does::Drops, join(Some(dropped.clone())))
             }
             (Meets::Rules, None, _) if self.parts.is_empty() && closes.is_none() => {
-                (Does::Accepts, "nothing follows".to_owned())
+                (Does::Accepts, NOTHING_FOLLOWS.to_owned())
             }
             (Meets::Rules, None, _) => (Does::Accepts, join(None)),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use socp_core::client::{escape_label, escape_text};
 use socp_core::inspect::{
-    ContentFinding, ContentShape, Does, Envelope, Finding, Held, Keyring, Oddity, Summary,
+    ContentFinding, ContentShape, Does, Envelope, Finding, Held, Keyring, NOTHING_FOLLOWS, Oddity, Summary,
 };
 use socp_core::wire::{KeyId, Timestamp};
 
@@ -164,7 +164,9 @@ impl Show for Screen {
         let verdict = &finding.verdict;
         let colour = (verdict.does == Does::Refuses).then_some(Colour::Bad);
         // What is the same for each such frame is said by its one word.
-        if !matches!(verdict.does, Does::ForClient | Does::Repeats) {
+        let said =
+            matches!(verdict.does, Does::ForClient | Does::Repeats) || *verdict.why == *NOTHING_FOLLOWS;
+        if !said {
             self.below(out, "server", colour, &escape_text(&verdict.why))?;
         }
         if let Some(content) = &finding.content {
