@@ -107,7 +107,11 @@ impl Eyes<'_> {
                 | FrameType::UserDeliver
                 | FrameType::PublicChannelKeyShare
         );
-        let signature = match signature.and_then(Value::as_str).filter(|text| !text.is_empty()) {
+        // Elsewhere it only refers to a message.
+        let covered = ciphertext.is_some()
+            || matches!(frame.kind(), FrameType::FileStart | FrameType::PublicChannelKeyShare);
+        let signature = signature.filter(|_| covered || needed).and_then(Value::as_str);
+        let signature = match signature.filter(|text| !text.is_empty()) {
             Some(text) => Some(self.signature(frame, payload, ciphertext, text, odds)),
             None => {
                 if needed {
@@ -116,7 +120,7 @@ impl Eyes<'_> {
                 None
             }
         };
-        Some(ContentFinding { signature, opened })
+        (covered || needed).then_some(ContentFinding { signature, opened })
     }
 
     fn signature(

@@ -323,7 +323,8 @@ fn unreadable(
         FrameError::Envelope { .. } => Oddity::Envelope,
     };
     let mut odds = Odds::default();
-    odds.note(oddity, &error.to_string());
+    // Where and what exactly, the verdict says.
+    odds.note(oddity, "");
     let verdict = Scene::judge_unreadable(&Refusal::from(error.clone()));
     Finding { line, parties, envelope: None, bytes, signature: None, content: None, odd: odds.0, verdict }
 }
