@@ -448,7 +448,9 @@ impl Post {
             Some(Role::User) => r#""type":"USER_HELLO","to":"the server","payload":{"#,
             None => return,
         };
-        let Some(id) = told.writer.or(heard.frame.from()) else { return };
+        // Frames of seed clients have no `from`: the record may call their writer by its id.
+        let name: Option<Id> = heard.parties.and_then(|(writer, _)| writer.parse().ok());
+        let Some(id) = told.writer.or(heard.frame.from()).or(name.as_ref()) else { return };
         let Some(key) = heard.ring.key_of(id.as_str()) else { return };
         let (from, key) = (serde_json::Value::from(id.as_str()), key.to_field());
         let text = format!(r#"{{"from":{from},{hello}"pubkey":"{key}"}}}}"#);

@@ -17,8 +17,28 @@ use super::wrap::{column, wrapped};
 /// Where no terminal says how wide it is.
 const WIDTH: usize = 110;
 
-/// Narrower, nothing is aligned any more.
-const MIN_WIDTH: usize = 60;
+/// Narrower, lines do not fit.
+const MIN_WIDTH: usize = 80;
+
+/// Columns of a frame's line, in characters.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    route: usize,
+    kind: usize,
+    signature: usize,
+    /// Whether the signature's column has room for whose it is; else that stands below.
+    whole: bool,
+}
+
+impl Columns {
+    fn of(width: usize) -> Self {
+        match width {
+            WIDTH.. => Self { route: 19, kind: 22, signature: 36, whole: true },
+            86.. => Self { route: 19, kind: 22, signature: 9, whole: false },
+            _ => Self { route: 15, kind: 19, signature: 9, whole: false },
+        }
+    }
+}
 
 /// Where the words below a frame's line begin.
 const INDENT: usize = 21;
@@ -86,6 +106,7 @@ impl Screen {
             Some((from, to)) => (from, to),
             None => (&envelope.from, &envelope.to),
         };
+        let columns = Columns::of(self.width);
         let from = if from.is_empty() { "?" } else { from };
         let to = if to.is_empty() { "?" } else { to };
         let route = format!("{} → {}", column(from, 8).trim_end(), column(to, 8).trim_end());
@@ -95,18 +116,22 @@ impl Screen {
             head,
             "{} {} {} ",
             self.paint(Colour::Dim, &column(&time, 12)),
-            column(&escape_label(&route), 19),
-            self.paint(Colour::Bold, &column(&escape_label(&envelope.kind), 22)),
+            column(&escape_label(&route), columns.route),
+            self.paint(Colour::Bold, &column(&escape_label(&envelope.kind), columns.kind)),
         );
-        let (colour, words) = match &finding.signature {
-            None => (Colour::Dim, "unsigned".to_owned()),
+        let (colour, word) = match &finding.signature {
+            None => (Colour::Dim, "unsigned"),
             Some(signature) => match &signature.held {
-                Some(held) if held.under_from => (Colour::Good, signed("good", held)),
-                Some(held) => (Colour::Doubtful, signed("other key", held)),
-                None => (Colour::Bad, "BAD: holds under no key".to_owned()),
+                Some(held) if held.under_from => (Colour::Good, "good"),
+                Some(_) => (Colour::Doubtful, "other key"),
+                None => (Colour::Bad, "BAD"),
             },
         };
-        head.push_str(&self.paint(colour, &column(&words, 36)));
+        let words = match whose(finding).filter(|_| columns.whole) {
+            Some(held) => format!("{word} {}", signed(held)),
+            None => word.to_owned(),
+        };
+        head.push_str(&self.paint(colour, &column(&words, columns.signature)));
         head.push(' ');
         head.push_str(&self.does(finding.verdict.does));
         head
@@ -151,15 +176,16 @@ impl Show for Screen {
                 writeln!(out, "{}", self.head(finding, envelope))?;
             }
             None => {
+                let Columns { route, kind, signature, .. } = Columns::of(self.width);
                 let words = format!("not a frame ({} bytes)", finding.bytes);
+                // As wide as the columns that it stands for, and the time's.
+                let words = column(&words, 12 + route + kind + signature + 3);
                 let does = self.does(finding.verdict.does);
-                writeln!(
-                    out,
-                    "{:>6}  {} {does}",
-                    finding.line,
-                    self.paint(Colour::Bad, &column(&words, 92))
-                )?;
+                writeln!(out, "{:>6}  {} {does}", finding.line, self.paint(Colour::Bad, &words))?;
             }
+        }
+        if let Some(held) = whose(finding).filter(|_| !Columns::of(self.width).whole) {
+            self.below(out, "sig", None, &signed(held))?;
         }
         let verdict = &finding.verdict;
         let colour = (verdict.does == Does::Refuses).then_some(Colour::Bad);
@@ -260,10 +286,15 @@ impl Show for Screen {
     }
 }
 
-/// A signature's column: whose key, how it was made.
-fn signed(word: &str, held: &Held) -> String {
+/// The signature, if it holds.
+fn whose(finding: &Finding) -> Option<&Held> {
+    finding.signature.as_ref()?.held.as_ref()
+}
+
+/// Whose key it is, and how it was made.
+fn signed(held: &Held) -> String {
     let label = column(&escape_label(&held.label), 10);
-    format!("{word} {} {} {}/{}", label.trim_end(), short(held.key), held.canonical(), held.form.salt.bytes())
+    format!("{} {} {}/{}", label.trim_end(), short(held.key), held.canonical(), held.form.salt.bytes())
 }
 
 /// The beginning of a key's fingerprint, as `socp-server identity` shows it.
