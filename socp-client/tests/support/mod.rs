@@ -85,7 +85,7 @@ impl World {
         let mut config = ServerConfig::new("127.0.0.1:0".parse().unwrap(), Arc::new(key(name)));
         let first = self.server.as_ref().unwrap().local_addr();
         let address = HostPort::new(&first.ip().to_string(), first.port()).unwrap();
-        config.bootstrap = vec![Introducer { address, key: key("server-a").public_key().clone() }];
+        config.bootstrap = vec![Introducer::new(address, key("server-a").public_key().clone())];
         let server = self.runtime.block_on(Server::start(config)).unwrap();
         let address = server.local_addr().to_string();
         self.other = Some(server);
