@@ -555,7 +555,7 @@ impl Server {
     }
 
     fn on_greeting_timeout(&mut self, link: LinkId) {
-        if self.links.get(&link).is_some_and(Link::is_greeting) && !self.may_be_dial_back() {
+        if self.links.get(&link).is_some_and(Link::is_greeting) && !self.may_be_dial_back(link) {
             self.error(link, ErrorCode::Timeout, "said too late who you are", None);
             self.close(link, close_code::POLICY, "no greeting");
         }
