@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::crypto::{ContentInput, CryptoError, Sealer, SharedPayload, Signed, Signer, Unsigned};
+use crate::crypto::{
+    ContentCover, ContentInput, CryptoError, SaltLength, Sealer, SharedPayload, Signed, Signer, Unsigned,
+};
 use crate::wire::{Binary, Message, Part, Payload, PublicKey, Recipient, Timestamp, UserId};
 
 use super::api::MessageKind;
@@ -23,6 +25,8 @@ pub struct Draft {
     pub(super) to: UserId,
     /// The recipient's pinned key.
     pub(super) key: PublicKey,
+    /// What the recipient's client wants signed of a direct message.
+    pub(super) cover: ContentCover,
     pub(super) content: Arc<Content>,
     /// Its place in a long text.
     pub(super) part: Option<Part>,
@@ -121,7 +125,14 @@ impl Draft {
                 MessageKind::Public => None,
             };
             let input = ContentInput { ciphertext, from: self.from.id().clone(), to, ts: content.ts };
-            let content_sig = Binary::new(signer.sign(&input.message())?);
+            let content_sig = match (self.kind, self.cover) {
+                (MessageKind::Direct, cover) if cover != ContentCover::Bytes => {
+                    // Who reads another form may well read the longest salt alone.
+                    signer.sign_with(&input.message_for(cover), SaltLength::Max)?
+                }
+                (MessageKind::Direct | MessageKind::Public, _) => signer.sign(&input.message())?,
+            };
+            let content_sig = Binary::new(content_sig);
             Ok(Sealed { ciphertext: input.ciphertext, content_sig })
         };
         content.sealed.get_or_init(seal).as_ref().map_err(|error| *error)

@@ -315,7 +315,8 @@ impl Client {
         };
         self.outbox.drafts.insert(id, piece);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
-        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, content, part, whole }));
+        let cover = self.directory.cover(&to);
+        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, cover, content, part, whole }));
     }
 
     /// Notes a part of a long text; gives its place, and with the last one all that its recipient gets.

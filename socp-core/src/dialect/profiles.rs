@@ -1,7 +1,7 @@
 //! The table. Facts: `docs/dialects.md`.
 
-use super::{ContentCover, Dialect, Edit, Mark, Profile, UserFrames, WelcomeClients, Writing};
-use crate::crypto::SaltLength;
+use super::{Dialect, Edit, Mark, Profile, UserFrames, WelcomeClients, Writing};
+use crate::crypto::{ContentCover, SaltLength};
 use crate::wire::{Base64Form, FrameType, KeyForm};
 
 const STANDARD: Profile = Profile {
@@ -20,7 +20,7 @@ const STANDARD: Profile = Profile {
     welcome_clients: WelcomeClients::Users,
     asks_for_keys: false,
     user_frames: UserFrames::Relayed,
-    content: ContentCover::Bytes,
+    content: Some(ContentCover::Bytes),
 };
 
 /// Python peers on a `cryptography` older than 42 take the longest salt and no other; newer ones take both.
@@ -70,7 +70,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         welcome_clients: WelcomeClients::Servers,
         asks_for_keys: true,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Barred,
+        content: Some(ContentCover::Barred),
         ..STANDARD
     },
     Profile {
@@ -94,7 +94,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         links_without_join: true,
         welcome_clients: WelcomeClients::Servers,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Digest,
+        content: Some(ContentCover::Digest),
         ..STANDARD
     },
     Profile {
@@ -108,7 +108,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         only_uuids: true,
         links_without_join: true,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Text,
+        content: Some(ContentCover::Text),
         ..STANDARD
     },
     Profile {
@@ -124,7 +124,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         ],
         relays: false,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::CiphertextOnly,
+        content: None,
         ..STANDARD
     },
 ];
