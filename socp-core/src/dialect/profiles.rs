@@ -50,7 +50,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
     },
     Profile {
         name: "r",
-        recognised_by: &[&[Mark::Key(KeyForm::PemPadded)]],
+        recognised_by: &[&[Mark::Key(KeyForm::PemPadded)], &[Mark::Welcome, Mark::PaddedSig]],
         keys: KeyForm::PemPadded,
         writing: Writing { sig: Base64Form::UrlPadded, ..PYTHON_ASCII },
         edits: &[

@@ -169,10 +169,13 @@ impl Server {
         true
     }
 
-    /// The server that an advert or removal speaks for: the one it names, if it is its own.
-    pub(super) fn origin(&self, link: LinkId, frame: &Verified, named: &ServerId) -> ServerId {
-        let own = frame.frame().from() == Some(named.id());
-        self.speaker_on(link, frame.frame()).filter(|_| own).unwrap_or_else(|| named.clone())
+    /// The server that an advert or removal speaks for: the one it names, if that is its own name.
+    pub(super) fn origin(&mut self, link: LinkId, frame: &Frame, named: &ServerId) -> Option<ServerId> {
+        if frame.from() != Some(named.id()) {
+            self.dropped("gossip not believed", format!("{named}: {}", frame.kind()));
+            return None;
+        }
+        self.speaker_on(link, frame)
     }
 
     /// Whether a frame speaks for the server it names, and on a link where that may be believed.
