@@ -4,6 +4,7 @@
 //! drafts, has received messages opened and shows them once, and comes back by itself when the link is
 //! lost. The private key stays with the driver: [`Draft::seal`] and [`SealedMessage::open`] run there.
 
+mod advice;
 mod api;
 mod directory;
 mod draft;

@@ -11,6 +11,7 @@ use crate::wire::{
 };
 use crate::{Now, close_code};
 
+use super::advice::with_advice;
 use super::api::{Action, MessageKind, Notice};
 use super::inbox::failed;
 use super::label::escape_detail;
@@ -420,9 +421,10 @@ impl Client {
                 }
             }
             Stage::Syncing { .. } | Stage::Ready => {
-                if self.on_message_refused(report, out)
-                    || self.on_file_refused(now, report, out)
-                    || self.on_meta_refused(report, out)
+                let report = with_advice(report);
+                if self.on_message_refused(&report, out)
+                    || self.on_file_refused(now, &report, out)
+                    || self.on_meta_refused(&report, out)
                 {
                 } else if code == ErrorCode::NameInUse {
                     // Two clients of one user would throw each other out for ever.

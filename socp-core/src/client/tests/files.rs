@@ -354,7 +354,7 @@ fn who_goes_away_or_falls_silent_is_named() {
             assert_eq!(scene.receive(&refusal), []);
         }
         let refusal = error(ErrorCode::Timeout, "unreachable", Some(reference));
-        assert_eq!(ends(&scene.receive(&refusal)), ["TIMEOUT unreachable"]);
+        assert_eq!(ends(&scene.receive(&refusal)), ["TIMEOUT unreachable (try again in a minute)"]);
         let over = told_dropped("acknowledgement of nothing", "bob");
         assert_eq!(scene.answer("bob", &start, AckStatus::Done, None), [over]);
 

@@ -113,7 +113,10 @@ fn the_servers_error_finds_its_message() {
     let reference = FrameRef { kind: "MSG_DIRECT".into(), to: Some("bob".into()), ts: Some(draft.ts()) };
     let refusal = error(ErrorCode::Timeout, "server unreachable", Some(reference.clone()));
     assert_eq!(scene.handle(Event::Written(draft.id)), [sent(1, "bob")]);
-    assert_eq!(scene.receive(&refusal), [failed(1, ErrorCode::Timeout, "bob: server unreachable")]);
+    assert_eq!(
+        scene.receive(&refusal),
+        [failed(1, ErrorCode::Timeout, "bob: server unreachable (try again in a minute)")]
+    );
 
     let actions = scene.tell(2, "bob", "hi");
     let draft = drafts(&actions)[0].clone();
@@ -121,7 +124,7 @@ fn the_servers_error_finds_its_message() {
         error(ErrorCode::UserNotFound, "gone", Some(FrameRef { ts: Some(draft.ts()), ..reference }));
     assert_eq!(
         scene.receive(&refusal),
-        [failed(2, ErrorCode::UserNotFound, "gone")],
+        [failed(2, ErrorCode::UserNotFound, "gone (see who is online, and write again)")],
         "even before `Written`"
     );
     assert_eq!(scene.handle(Event::Written(draft.id)), []);

@@ -152,7 +152,10 @@ fn a_change_that_the_server_does_not_take_fails_and_one_without_a_session_waits_
     };
     let reference = FrameRef { kind: "USER_HELLO".into(), to: None, ts: Some(ts) };
     let refusal = error(ErrorCode::Timeout, "changed too often", Some(reference));
-    assert_eq!(scene.receive(&refusal), [failed(1, ErrorCode::Timeout, "changed too often")]);
+    assert_eq!(
+        scene.receive(&refusal),
+        [failed(1, ErrorCode::Timeout, "changed too often (try again in a minute)")]
+    );
     assert_eq!(&*scene.client.label_of(&user("alice-id")), "alice");
 
     scene.command(2, name("eve"));
