@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::crypto::{ContentInput, CryptoError, Sealer, SharedPayload, Signed, Signer, Unsigned};
+use crate::crypto::{ContentInput, CryptoError, SaltLength, Sealer, SharedPayload, Signed, Signer, Unsigned};
+use crate::dialect::Dialect;
 use crate::wire::{Binary, Message, Part, Payload, PublicKey, Recipient, Timestamp, UserId};
 
 use super::api::MessageKind;
@@ -23,6 +24,8 @@ pub struct Draft {
     pub(super) to: UserId,
     /// The recipient's pinned key.
     pub(super) key: PublicKey,
+    /// What our server speaks.
+    pub(super) dialect: Dialect,
     pub(super) content: Arc<Content>,
     /// Its place in a long text.
     pub(super) part: Option<Part>,
@@ -84,7 +87,7 @@ impl Draft {
         }
         let parts_sig = match parts.is_empty() {
             true => None,
-            false => Some(Binary::new(signer.sign(&parts)?)),
+            false => Some(Binary::new(signer.sign_with(&parts, self.salt())?)),
         };
         let ts = self.content.ts;
         let message = Message {
@@ -104,7 +107,12 @@ impl Draft {
             MessageKind::Public => Payload::MsgPublicChannel(message),
         };
         let payload = SharedPayload::new(&payload);
-        Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), ts, payload).sign(signer)
+        let frame = Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), ts, payload);
+        frame.dressed(self.dialect).unwrap_or(frame).sign(signer)
+    }
+
+    fn salt(&self) -> SaltLength {
+        self.dialect.profile().writing.salt
     }
 
     /// Seals a part once, whoever comes first: its own draft or that of the last part.
@@ -121,7 +129,7 @@ impl Draft {
                 MessageKind::Public => None,
             };
             let input = ContentInput { ciphertext, from: self.from.id().clone(), to, ts: content.ts };
-            let content_sig = Binary::new(signer.sign(&input.message())?);
+            let content_sig = Binary::new(signer.sign_with(&input.message(), self.salt())?);
             Ok(Sealed { ciphertext: input.ciphertext, content_sig })
         };
         content.sealed.get_or_init(seal).as_ref().map_err(|error| *error)
