@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use socp_core::dialect::Dialect;
 use socp_core::wire::UserId;
 use socp_transport::ServerUrl;
 
@@ -22,15 +23,25 @@ pub(crate) struct Args {
     /// given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
-    /// Let a plain ws:// link leave this machine: everybody on the way then sees who writes to whom, and when
+    /// Let a plain ws:// link leave this machine: everybody on the way then sees who writes to whom, and when, and your
+    /// password, if it is a server that wants one
     #[arg(long)]
     pub(crate) allow_plain: bool,
     /// Your name, as others see it until you change it with /me
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) user: String,
-    /// Your id, if it is not the key's own; remembered in the data directory
+    /// Your id, if it is not the key's own; remembered in the data directory. At a server of the seed's dialect it is
+    /// your name, unless you give one here
     #[arg(long, value_name = "ID")]
     pub(crate) user_id: Option<UserId>,
+    /// How the server speaks, if the client is not to find out: `seed` servers log you in by a password, which is
+    /// asked for
+    #[arg(long, value_name = "DIALECT")]
+    pub(crate) dialect: Option<Spoken>,
+    /// A file whose first line is your password at this server, if it is a `seed` one: at your first login it is
+    /// registered. The server sees it, so it cannot be that of your key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server_password_file: Option<PathBuf>,
     /// Where your key, its pins and the history are kept [default: $XDG_DATA_HOME/socp/client/NAME]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
@@ -79,6 +90,22 @@ pub(crate) enum KeyTask {
         #[arg(long, value_name = "KEY.pem")]
         new_key: Option<PathBuf>,
     },
+}
+
+/// What servers may speak that this client can log in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spoken {
+    Standard,
+    Seed,
+}
+
+impl From<Spoken> for Dialect {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Standard => Self::Standard,
+            Spoken::Seed => Self::Seed,
+        }
+    }
 }
 
 /// How much is logged.

@@ -5,6 +5,7 @@
 mod peers;
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use peers::keys::{Salts, native_id};
@@ -12,6 +13,7 @@ use peers::ours::Ours;
 use peers::seed_client::SeedClient;
 use peers::seed_server::SeedServer;
 use peers::{Net, PATIENCE, StandIn};
+use serde_json::json;
 use support::client::ClientProcess;
 use support::{ServerProcess, free_ports};
 
@@ -85,9 +87,12 @@ fn meet(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
 }
 
 fn talk_in_public(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
-    let id = native_id("alice");
+    talk_by_name_in_public(alice, &native_id("alice"), bob);
+}
+
+fn talk_by_name_in_public(alice: &mut ClientProcess, id: &str, bob: &StandIn<SeedClient>) {
     alice.types("/all to äll");
-    bob.reads(true, &id, "to äll");
+    bob.reads(true, id, "to äll");
     bob.all("ünd back");
     alice.reads("public", "bob", "ünd back");
 }
@@ -393,9 +398,17 @@ fn mesh_of_four(in_public: bool) {
     d.has_refused_nothing();
 }
 
+/// Somebody of ours at a seed's server, by name, with a password of their own there.
+fn at_seed(name: &'static str, port: u16, home: &Path, further: &[&str]) -> ClientProcess {
+    let password = home.join(format!("{name}.seed"));
+    std::fs::write(&password, format!("{name} likes the séa\n")).unwrap();
+    let file = password.display().to_string();
+    let arguments: Vec<_> = ["--server-password-file", &file].iter().chain(further).copied().collect();
+    ClientProcess::start_at(name, &format!("ws://127.0.0.1:{port}"), home, &arguments)
+}
+
 /// It registers her, logs her in, and asks for the list: a seed's server tells of nobody of its own.
 #[test]
-#[ignore = "needs the client's profile"]
 fn our_client_is_at_home_on_a_seeds_server() {
     let [first, second] = free_ports();
     let at = |port: u16| format!("127.0.0.1:{port}");
@@ -405,26 +418,49 @@ fn our_client_is_at_home_on_a_seeds_server() {
     let bob = SeedClient::log_in("bob", "bob", at(second));
     let dave = SeedClient::log_in("dave", "dave", at(first));
     let home = tempfile::tempdir().unwrap();
-    let url = format!("ws://{}", at(first));
-    let mut alice = ClientProcess::start_at("alice", &url, home.path(), &["--dialect", "seed"]);
-    alice.event("ready");
-    let others = ["bob", "dave"];
-    let id = seed.wait("alice's login", |seed, _| {
-        seed.local.keys().find(|user| !others.contains(&user.as_str())).cloned()
-    });
+    let mut alice = at_seed("alice", first, home.path(), &["--dialect", "seed"]);
+    assert_eq!(alice.event("registered")["user_id"], "alice");
+    let ready = alice.event("ready");
+    assert_eq!((&ready["user_id"], &ready["proven"]), (&json!("alice"), &json!(false)));
     for (name, person) in [("bob", &bob), ("dave", &dave)] {
         alice.about("user_added", name);
         alice.types(&format!("/tell {name} salü ✓"));
-        person.reads(false, &id, "salü ✓");
+        person.reads(false, "alice", "salü ✓");
         person.list();
-        person.tell(&id, "grüezi");
+        person.tell("alice", "grüezi");
         alice.reads("dm", name, "grüezi");
+        // Of one block and of several.
+        for size in [446_usize, 1500] {
+            let content: Vec<u8> = (0..size).map(|at| (at * 7) as u8).collect();
+            let path = home.path().join(format!("to {name} {size}.bin"));
+            std::fs::write(&path, &content).unwrap();
+            alice.types(&format!("/file {name} \"{}\"", path.display()));
+            assert_eq!(alice.event("file_sent")["confirmed"], false);
+            person.receives(&format!("to {name} {size}.bin"), &content);
+        }
+        assert!(person.file("alice", "tiny.txt", b"tiny"));
+        let offered = alice.event("file_offered");
+        assert_eq!((&offered["label"], &offered["verified"]), (&json!("somebody at srv-a"), &json!(false)));
+        alice.types(&format!("/accept {}", offered["transfer"]));
+        let saved = alice.event("file_saved");
+        assert_eq!(std::fs::read(saved["path"].as_str().unwrap()).unwrap(), b"tiny");
     }
-    alice.types("/all to äll");
-    bob.reads(true, &id, "to äll");
+    talk_by_name_in_public(&mut alice, "alice", &bob);
+    // Who comes to the same server is not told of, and still known when she says something.
+    let carol = SeedClient::log_in("carol", "carol", at(first));
+    carol.list();
+    carol.tell("alice", "just came");
+    alice.reads("dm", "carol", "just came");
+    alice.about("user_added", "carol");
+    assert_eq!(alice.lists(), ["alice", "bob", "carol", "dave"]);
+    drop(carol);
+    alice.about("user_removed", "carol");
+    alice.types("/me name Alicia");
+    assert_eq!(alice.event("error")["detail"], "this server shows others nothing of you but your id");
     alice.quit();
-    bob.forgets(&id);
+    bob.forgets("alice");
     seed.has_refused_nothing();
+    other.has_refused_nothing();
 }
 
 /// The stand-ins do what was recorded of the seed, faults included.
