@@ -310,7 +310,7 @@ impl Driver {
             ticket.finish(match &written {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(Failure::Signer(*error)),
-                Err(error) => Err(error.clone().into()),
+                Err(error) => Err((*error).into()),
             })?;
             written.map_err(|_| Failed)?.map(Some).map_err(|_: CryptoError| Failed)
         });
