@@ -2,11 +2,12 @@
 #![cfg(feature = "aws-lc")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::Value;
 use socp_core::Now;
-use socp_core::client::{Action, Client, Config, Event, MessageKind, Notice, PasswordNotice, Snapshot};
+use socp_core::client::{Action, Client, Config, Event, Notice, Snapshot};
 use socp_core::crypto::aws_lc::{PrivateKey, Provider};
 use socp_core::dialect::Dialect;
 use socp_core::wire::Frame;
@@ -16,7 +17,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The frames of A's socket to alice, in order, with the time at which each was written.
+/// The frames that A wrote to alice's socket, in order.
 fn said_to_alice() -> Vec<Frame> {
     let record = read("frames.jsonl");
     let lines = record.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -36,42 +37,43 @@ fn what_a_seed_said_is_understood_and_verified() {
     let (key, provider) = (alices_key(), Provider::new());
     let address = "127.0.0.1:21001".parse().unwrap();
     let config = Config::new("alice".parse().unwrap(), key.public_key().clone(), address, [1; 32]);
-    let config = Config { dialect: Some(Dialect::Seed), password: true, ..config };
+    let mut config = Config { dialect: Some(Dialect::Seed), password: true, ..config };
+    // Alice asked for her list when she was told to.
+    config.timing.login = Duration::from_secs(60);
     let frames = said_to_alice();
     let start = frames[0].ts().unwrap().0;
     let at = |ts: u64| Now { instant: Duration::from_millis(ts - start + 1), unix_ms: ts };
     let mut client = Client::new(config, Snapshot::default(), at(start));
     client.handle(at(start), Event::Wakeup);
     client.handle(at(start), Event::LinkOpened);
-    let mut notices = Vec::new();
-    let mut passwords = Vec::new();
-    let mut steps = 0;
+    let (mut told, mut logins) = (Vec::new(), Vec::new());
     for frame in frames {
-        // Our client is not the one that answered: it is told what that one was, as long as it says what that one said.
         let now = at(frame.ts().unwrap().0);
-        let mut actions = client.receive(now, frame, &provider);
-        while !actions.is_empty() {
-            for action in std::mem::take(&mut actions) {
-                match action {
-                    Action::Open(sealed) => {
-                        let opened = sealed.open(&key, &provider);
-                        actions.extend(client.handle(now, Event::Opened(opened)));
-                    }
-                    Action::Password(frame) => passwords.push(frame.registers()),
-                    Action::Notify(notice) => notices.push(notice),
-                    _ => steps += 1,
+        let mut actions = VecDeque::from(client.receive(now, frame, &provider));
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Open(sealed) => {
+                    let opened = sealed.open(&key, &provider);
+                    actions.extend(client.handle(now, Event::Opened(opened)));
                 }
+                Action::Password(frame) => logins.push(frame.login("passw0rd-a").as_str().to_owned()),
+                Action::Notify(Notice::Message { kind, from, verified: Ok(()), .. }) => {
+                    told.push(format!("{kind:?} {from}"));
+                }
+                Action::Notify(Notice::UserAdded { label, .. }) => told.push(format!("added {label}")),
+                Action::Notify(Notice::Ready { server_id, .. }) => told.push(format!("ready at {server_id}")),
+                Action::Notify(other) => told.push(format!("{other:?}")),
+                _ => {}
             }
         }
     }
-    println!("{notices:#?} {passwords:?} {steps}");
-    let messages: Vec<_> = notices
-        .iter()
-        .filter_map(|notice| match notice {
-            Notice::Message { kind, from, verified, .. } => Some((*kind, from.as_str(), *verified)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(messages, [(MessageKind::Direct, "bob", Ok(()))]);
-    let _ = PasswordNotice::Found { user_id: "alice".parse().unwrap() };
+    // In between alice mistyped her password at a second login on the same socket.
+    let mistyped = r#"Failed { reference: None, code: BadKey, detail: "password invalid" }"#;
+    let messages = ["Direct bob", "Public bob", mistyped, "Direct bob"];
+    assert_eq!(told, [&["added bob", "added carol", "ready at srv-a"], &messages[..]].concat());
+    let [login] = &logins[..] else { panic!("{logins:?}") };
+    let recorded = r#""payload":{"password":"passw0rd-a","user_id":"alice"}}"#;
+    assert!(
+        login.starts_with(r#"{"type":"USER_LOGIN","from":"alice","to":"","#) && login.ends_with(recorded)
+    );
 }
