@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use socp_core::dialect::Dialect;
-use socp_core::wire::UserId;
+use socp_core::wire::{PublicKey, UserId};
 use socp_transport::ServerUrl;
 
 /// Longest name, in bytes; labels show 64 characters.
@@ -38,6 +38,10 @@ pub(crate) struct Args {
     /// asked for
     #[arg(long, value_name = "DIALECT")]
     pub(crate) dialect: Option<Spoken>,
+    /// The server's key, as lists of servers have it: what is not signed with it is not believed. Servers of the
+    /// standard show theirs, which is pinned; `seed` ones do not
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub(crate) server_key: Option<PublicKey>,
     /// A file whose first line is your password at this server, if it is a `seed` one: at your first login it is
     /// registered. The server sees it, so it cannot be that of your key
     #[arg(long, value_name = "FILE")]
@@ -130,6 +134,10 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+fn key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::from_field(text).map_err(|error| error.to_string())
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -65,6 +65,7 @@ pub(crate) async fn run(
     (config.scheme, config.roots, config.allow_plain) = (server.scheme, server.roots, server.allow_plain);
     config.user_id = Some(identity.user_id.clone());
     config.dialect = args.dialect.map(Into::into);
+    config.server_key = args.server_key.clone();
     config.seed_id = identity.named(&args.user);
     config.password = password;
     config.rotations = identity.rotations.clone();
@@ -449,9 +450,13 @@ impl Session {
                     let _ = orders.try_send(Order::Password(password));
                 }
             }
-            Ok(Err(fatal)) => self.bad(number, &fatal.to_string()).await,
-            Err(error) => self.bad(number, &error.to_string()).await,
+            Ok(Err(fatal)) => self.bad_password(number, &fatal.to_string()).await,
+            Err(error) => self.bad_password(number, &error.to_string()).await,
         }
+    }
+
+    async fn bad_password(&self, number: u64, why: &str) {
+        self.screen.failed(number, ErrorCode::Other("BAD_PASSWORD".into()), why).await;
     }
 
     async fn bad(&self, number: u64, why: &str) {

@@ -32,6 +32,8 @@ pub struct Config {
     pub address: HostPort,
     /// How the server speaks; unless it is said, that is found out, as far as a server can be logged in to.
     pub dialect: Option<Dialect>,
+    /// The server's key, if the user knows it: seeds show none, so that nothing they say is proven without.
+    pub server_key: Option<PublicKey>,
     /// Our id at a server that knows users by names, if it is another one there.
     pub seed_id: Option<UserId>,
     /// Whether the driver has a password for this server, for [`Action::Password`].
@@ -57,6 +59,7 @@ impl Config {
             program: concat!("socp-client/", env!("CARGO_PKG_VERSION")).into(),
             address,
             dialect: None,
+            server_key: None,
             seed_id: None,
             password: false,
             files: OfferPolicy::default(),

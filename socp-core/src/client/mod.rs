@@ -111,7 +111,10 @@ impl Client {
         let config = Config { timing: config.timing.clone().sane(), meta, ..config };
         let limits = &config.limits;
         Self {
-            pin: servers.into_iter().find(|pin| pin.address == config.address),
+            pin: servers.into_iter().find(|pin| {
+                let is_given = config.server_key.as_ref().is_none_or(|key| *key == pin.key);
+                pin.address == config.address && is_given
+            }),
             phase: Phase::Waiting { until: now.instant },
             outage: Outage::default(),
             directory: Directory::new(
@@ -153,8 +156,8 @@ impl Client {
                 Some(check) => Admission::Verify(Unverified::new(frame, vec![check])),
                 None => Admission::Accept(Verified::unchecked(frame)),
             };
-        } else if let Some(pin) = &self.pin {
-            pin.key.clone()
+        } else if let Some(key) = self.server_key() {
+            key.clone()
         } else {
             // A server of the standard shows no key, so there is nothing to check its word with; users' own holds.
             let checks = self.rotation_checks(&frame);
@@ -385,6 +388,11 @@ impl Client {
             }
             (Phase::Waiting { .. } | Phase::Dialling | Phase::Open(_) | Phase::Locked, None) => None,
         }
+    }
+
+    /// The server's key: pinned, or given by the user.
+    fn server_key(&self) -> Option<&PublicKey> {
+        self.pin.as_ref().map(|pin| &pin.key).or(self.config.server_key.as_ref())
     }
 
     /// The pinned key of a user: online, offline, or ourselves.

@@ -288,15 +288,11 @@ impl Client {
         if super::speaks_for_itself(frame.frame(), self.is_from_server(frame.frame())) {
             return Ok(());
         }
-        match (&self.pin, self.server_id()) {
-            (Some(pin), _) if from != Some(pin.server_id.id()) => Err("not from the server"),
-            (Some(pin), _) if !frame.proven_by(Purpose::Transport, &pin.key) => {
-                Err("not signed by the server")
-            }
-            (Some(_), _) => Ok(()),
-            // Without a key nothing can be proven; the id at least must stay the same.
-            (None, Some(server_id)) if from != Some(server_id.id()) => Err("not from the server"),
-            (None, Some(_) | None) => Ok(()),
+        // Without a key nothing can be proven; the id at least must stay the same.
+        match (self.server_id(), self.server_key()) {
+            (Some(server_id), _) if from != Some(server_id.id()) => Err("not from the server"),
+            (_, Some(key)) if !frame.proven_by(Purpose::Transport, key) => Err("not signed by the server"),
+            (Some(_) | None, Some(_) | None) => Ok(()),
         }
     }
 
@@ -324,6 +320,13 @@ impl Client {
                 return self.stop("another server answers at this address", out);
             }
             Some(_) => {}
+            None if self.server_key().is_some_and(|given| *given != met.key) => {
+                let (code, wrong) =
+                    (ErrorCode::BadKey, "the server has another key than the one that you gave");
+                let detail = wrong.into();
+                out.push(Action::Notify(Notice::LoginRefused { code, detail, retrying: false }));
+                return self.stop(wrong, out);
+            }
             None => {
                 out.push(Action::Persist(Record::ServerPin(met.clone())));
                 self.pin = Some(met);
@@ -379,7 +382,15 @@ impl Client {
         }
         if self.pin.is_none() {
             let Some(named) = frame.from() else { return dropped(out, "a login by nobody", "") };
-            link.unproven = Some(ServerId::from(named.clone()));
+            let server_id = ServerId::from(named.clone());
+            match self.config.server_key.clone() {
+                Some(key) => {
+                    let pin = ServerPin { address: self.config.address.clone(), server_id, key };
+                    out.push(Action::Persist(Record::ServerPin(pin.clone())));
+                    self.pin = Some(pin);
+                }
+                None => link.unproven = Some(server_id),
+            }
         }
         let ask_at = Some(now.instant.saturating_add(self.config.timing.directory));
         link.stage = Stage::Syncing { ask_at, asked: false };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socp_core::client::{Limits, Record, Timing};
 use socp_core::crypto::aws_lc::PrivateKey;
 use socp_core::dialect::Dialect;
-use socp_core::wire::{HostPort, Meta, Rotation, UserId};
+use socp_core::wire::{HostPort, Meta, PublicKey, Rotation, UserId};
 use zeroize::Zeroizing;
 
 use crate::pool::Pool;
@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub user_id: Option<UserId>,
     /// How the server speaks, if that is not to be found out.
     pub dialect: Option<Dialect>,
+    /// The server's key, if it is known: servers that log users in by password show none.
+    pub server_key: Option<PublicKey>,
     /// Our id at a server that knows users by names, if it is another one there.
     pub seed_id: Option<UserId>,
     /// Our password for this server, if it is one that logs users in by password. It crosses the link.
@@ -70,6 +72,7 @@ impl ClientConfig {
             key,
             user_id: None,
             dialect: None,
+            server_key: None,
             seed_id: None,
             password: None,
             rotations: Vec::new(),

@@ -100,6 +100,7 @@ impl Client {
             key,
             user_id,
             dialect,
+            server_key,
             seed_id,
             password,
             rotations,
@@ -146,6 +147,7 @@ impl Client {
             limits,
             timing,
             dialect,
+            server_key,
             seed_id,
             password: password.is_some(),
             ..defaults

@@ -45,11 +45,11 @@ fn log_in(scene: &mut Scene, users: &[&str]) -> Vec<Action> {
 }
 
 fn told(actions: &[Action]) -> Vec<&PasswordNotice> {
-    let told = |notice| match notice {
-        &Notice::Password(ref told) => Some(told),
+    let told = notices(actions).into_iter().filter_map(|notice| match notice {
+        Notice::Password(told) => Some(told),
         _ => None,
-    };
-    notices(actions).into_iter().filter_map(told).collect()
+    });
+    told.collect()
 }
 
 // ── Login ──
@@ -136,6 +136,42 @@ fn a_server_that_showed_a_key_is_never_taken_for_a_seed() {
     let mut scene = person(Some(Dialect::Standard), true);
     connect(&mut scene);
     assert_eq!(scene.receive(&ack()), []);
+}
+
+#[test]
+fn with_its_key_a_seed_is_believed_only_what_it_signed() {
+    let server_key = Some(public("server"));
+    let config = Config { seed_id: Some(user("alice")), password: true, server_key, ..config("alice-id") };
+    let mut scene = Scene::with(config.clone(), Snapshot::default());
+    connect(&mut scene);
+    let unsigned = r#"{"type":"USER_HELLO_ACK","from":"srv","payload":{"status":"ok"}}"#;
+    assert_eq!(scene.receive_text(unsigned), [told_dropped("a bad frame", "INVALID_SIG: not signed")]);
+    scene.receive(&ack());
+    scene.receive(&ack());
+    let pin = ServerPin {
+        address: config.address.clone(),
+        server_id: scene.server_id.clone(),
+        key: scene.server_key(),
+    };
+    assert_eq!(scene.receive(&scene.logged_in())[0], Action::Persist(Record::ServerPin(pin.clone())));
+    assert_eq!(scene.receive(&list(&["alice"])), [ready(&scene, true)]);
+    // Its own words about people lack what natives add.
+    assert_eq!(scene.receive(&Payload::UserAdded(entry("bob", None))).len(), 2);
+
+    // From then on it is known, and found out all the same.
+    let snapshot = Snapshot { servers: vec![pin], ..Snapshot::default() };
+    let mut scene = Scene::with(Config { server_key: None, ..config.clone() }, snapshot);
+    connect(&mut scene);
+    assert_eq!(told(&scene.receive(&ack())).len(), 1);
+
+    // A native server that shows another key is not the one that is meant.
+    let mut scene = Scene::with(Config { server_key: Some(public("other")), ..config }, Snapshot::default());
+    connect(&mut scene);
+    let refused = scene.receive(&scene.challenge());
+    assert!(
+        matches!(&refused[0], Action::Notify(Notice::LoginRefused { retrying: false, .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
