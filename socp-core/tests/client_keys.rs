@@ -35,6 +35,7 @@ fn peer(name: &str) -> Peer {
 
 fn entry(peer: &Peer, name: &str) -> DirectoryEntry {
     DirectoryEntry {
+        content_form: None,
         user_id: peer.client.user_id().clone(),
         pubkey: Some(peer.key.public_key().clone().into()),
         server_id: None,

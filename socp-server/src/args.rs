@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use socp_core::dialect::Dialect;
 use socp_core::wire::{HostPort, ServerId};
 use socp_transport::server::ListenAddress;
 
@@ -93,6 +94,9 @@ pub(crate) struct IdentityArgs {
     /// Take this private key (RSA-4096, PKCS#8 or PKCS#1 PEM without a password) as identity
     #[arg(long, value_name = "KEY.pem")]
     pub(crate) import: Option<PathBuf>,
+    /// Write the key as servers of this dialect read it: standard, python, seed, r, m, f, g (docs/dialects.md)
+    #[arg(long = "for", value_name = "DIALECT", default_value = "standard", hide_default_value = true)]
+    pub(crate) dialect: Dialect,
     /// One line of JSON: server_id and pubkey
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use socp_core::wire::{PublicKey, ServerId};
+use socp_core::wire::ServerId;
 use socp_transport::data_dir::{DataDir, DataDirError};
 
 use crate::args::IdentityArgs;
@@ -29,23 +29,23 @@ pub(crate) fn identity(args: &IdentityArgs) -> Result<()> {
         (Err(DataDirError::InUse { .. }), None) if data::has_key(&folder) => data::identity_in(&folder)?,
         (Err(error), _) => return Err(error.into()),
     };
-    let text = if args.json { in_json(&identity)? } else { in_words(&identity) };
+    let key = identity.key.to_field_in(args.dialect.profile().keys);
+    let text = if args.json { in_json(&identity, &key)? } else { in_words(&identity, &key) };
     let mut out = io::stdout().lock();
     Ok(writeln!(out, "{text}").and_then(|()| out.flush())?)
 }
 
-fn in_json(identity: &Identity) -> Result<String> {
+fn in_json(Identity { server_id, .. }: &Identity, pubkey: &str) -> Result<String> {
     #[derive(Serialize)]
     struct Json<'a> {
         server_id: &'a ServerId,
-        pubkey: &'a PublicKey,
+        pubkey: &'a str,
     }
-    let Identity { server_id, key } = identity;
-    Ok(serde_json::to_string(&Json { server_id, pubkey: key })?)
+    Ok(serde_json::to_string(&Json { server_id, pubkey })?)
 }
 
-fn in_words(Identity { server_id, key }: &Identity) -> String {
-    let (fingerprint, key) = (key.id().fingerprint(), key.to_field());
+fn in_words(Identity { server_id, key: own }: &Identity, key: &str) -> String {
+    let fingerprint = own.id().fingerprint();
     format!(
         "server id    {server_id}\n\
          fingerprint  {fingerprint}\n\

@@ -72,6 +72,12 @@ fn an_identity_is_made_or_imported_once() {
         assert!(words.contains(identity[field].as_str().unwrap()), "{words}");
     }
     assert!(words.contains("fingerprint") && words.contains("--introducer HOST:PORT#MII"), "{words}");
+    for (dialect, ending) in [("r", "o="), ("f", "o")] {
+        let (_, text, _) = run(&["identity", "--data-dir", path, "--json", "--for", dialect]);
+        let of: Value = serde_json::from_str(&text).unwrap();
+        let key = of["pubkey"].as_str().unwrap();
+        assert!(key.starts_with("LS0tLS1CRUdJTiBQVUJMSUMg") && key.ends_with(ending), "{key}");
+    }
 
     let other = fixture("server-b");
     refused(&["identity", "--data-dir", path, "--import", other.to_str().unwrap()], &[path, "not replaced"]);

@@ -120,7 +120,7 @@ fn the_files_that_it_names_are_checked_too() {
 3 |     port: none
   |           ^^^^
   |
-  = help: an entry of `bootstrap_servers` has a host, a port, a pubkey (`socp-server identity` prints a server's) and, if it is dialled over TLS, `tls: true`
+  = help: an entry of `bootstrap_servers` has a host, a port, a pubkey (`socp-server identity` prints a server's) and, if it is dialled over TLS, `tls: true`, and, if it speaks a dialect that it does not show, `dialect`
 
 error: key.pem: not the key of the first certificate in chain.pem
  --> server.toml:4:7

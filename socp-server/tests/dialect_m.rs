@@ -30,6 +30,8 @@ impl Pair {
         let m = MServer::new(M, "server-b", port).start();
         let key = m.act(|m, _| m.pubkey());
         let ours = Ours::new("server-a", our_port).trusting(port, &key, dialect);
+        // A stranger is greeted in every way we know, one after the other.
+        let ours = ours.set("[timing]\nwelcome = \"500ms\"\nredial_first = \"200ms\"\n");
         let server = ours.start();
         Self { ours, server, m }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crypto::{Check, Succession, Verified, proven_rotations, rotation_check, succession, tells_more};
+use crate::crypto::{
+    Check, ContentCover, Succession, Verified, proven_rotations, rotation_check, succession, tells_more,
+};
 use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
 
 use super::api::KnownUser;
@@ -38,6 +40,8 @@ struct User {
     name: Option<Box<str>>,
     server_id: Option<ServerId>,
     online_local: bool,
+    /// What the user's client wants signed of a direct message.
+    cover: ContentCover,
     confirmed: u64,
     /// The conflicting key that people were told of.
     conflict: Option<KeyId>,
@@ -205,6 +209,7 @@ impl Directory {
             name,
             server_id: entry.server_id.clone().or_else(|| before.and_then(|before| before.server_id)),
             online_local: entry.online_local.unwrap_or(false),
+            cover: entry.content_form.as_deref().and_then(ContentCover::parse).unwrap_or_default(),
             confirmed: self.session,
             conflict: conflict.map(|(_, seen)| seen).or(told),
         };
@@ -252,6 +257,11 @@ impl Directory {
     /// The pinned key of a user, online or not.
     pub(super) fn key(&self, id: &UserId) -> Option<&PublicKey> {
         self.pins.get(id).map(|pin| &pin.key)
+    }
+
+    /// What a user's client wants signed of a direct message.
+    pub(super) fn cover(&self, id: &UserId) -> ContentCover {
+        self.users.get(id).map(|user| user.cover).unwrap_or_default()
     }
 
     /// The check of an entry's chain, unless it tells nothing.

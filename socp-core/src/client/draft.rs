@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::crypto::{ContentInput, CryptoError, SaltLength, Sealer, SharedPayload, Signed, Signer, Unsigned};
+use crate::crypto::{
+    ContentCover, ContentInput, CryptoError, SaltLength, Sealer, SharedPayload, Signed, Signer, Unsigned,
+};
 use crate::dialect::Dialect;
 use crate::wire::{Binary, Message, Part, Payload, PublicKey, Recipient, Timestamp, UserId};
 
@@ -26,6 +28,8 @@ pub struct Draft {
     pub(super) key: PublicKey,
     /// What our server speaks.
     pub(super) dialect: Dialect,
+    /// What the recipient's client wants signed of a direct message.
+    pub(super) cover: ContentCover,
     pub(super) content: Arc<Content>,
     /// Its place in a long text.
     pub(super) part: Option<Part>,
@@ -129,7 +133,16 @@ impl Draft {
                 MessageKind::Public => None,
             };
             let input = ContentInput { ciphertext, from: self.from.id().clone(), to, ts: content.ts };
-            let content_sig = Binary::new(signer.sign_with(&input.message(), self.salt())?);
+            let content_sig = match (self.kind, self.cover) {
+                (MessageKind::Direct, cover) if cover != ContentCover::Bytes => {
+                    // Who reads another form may well read the longest salt alone.
+                    signer.sign_with(&input.message_for(cover), SaltLength::Max)?
+                }
+                (MessageKind::Direct | MessageKind::Public, _) => {
+                    signer.sign_with(&input.message(), self.salt())?
+                }
+            };
+            let content_sig = Binary::new(content_sig);
             Ok(Sealed { ciphertext: input.ciphertext, content_sig })
         };
         content.sealed.get_or_init(seal).as_ref().map_err(|error| *error)

@@ -316,8 +316,20 @@ impl Client {
         };
         self.outbox.drafts.insert(id, piece);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
-        let dialect = self.dialect();
-        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, dialect, content, part, whole }));
+        let (dialect, cover) = (self.dialect(), self.directory.cover(&to));
+        out.push(Action::Seal(Draft {
+            id,
+            kind,
+            from,
+            own_key,
+            to,
+            key,
+            dialect,
+            cover,
+            content,
+            part,
+            whole,
+        }));
     }
 
     /// Notes a part of a long text; gives its place, and with the last one all that its recipient gets.

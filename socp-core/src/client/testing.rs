@@ -6,7 +6,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::{
-    CryptoError, Opener, RSA_BYTES, SaltLength, Sealer, SharedPayload, Signature, Signer, Unsigned, Verifier,
+    ContentCover, CryptoError, Opener, RSA_BYTES, SaltLength, Sealer, SharedPayload, Signature, Signer,
+    Unsigned, Verifier,
 };
 use crate::dialect::Dialect;
 use crate::wire::{
@@ -111,6 +112,7 @@ pub(super) fn entry(id: &str, display_name: Option<&str>) -> DirectoryEntry {
 
 pub(super) fn entry_with_key(id: &str, display_name: Option<&str>, key: &str) -> DirectoryEntry {
     DirectoryEntry {
+        content_form: None,
         user_id: user(id),
         pubkey: Some(fake_key(key).0.into()),
         server_id: None,
@@ -275,6 +277,7 @@ impl Scene {
             to: self.client.user_id().clone(),
             key: self.own.0.clone(),
             dialect: Dialect::Standard,
+            cover: ContentCover::default(),
             content: Arc::new(Content::new(text.into(), Timestamp(ts))),
             part: None,
             whole: Vec::new(),

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{SaltLength, Verifier};
-use crate::wire::{Binary, Id, PublicKey, Timestamp};
+use crate::wire::{Base64Form, Binary, Id, PublicKey, Timestamp};
 
 /// What a content signature covers: ciphertext ‖ from ‖ \[to ‖\] ts, without separators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,36 @@ pub struct ContentInput {
     pub to: Option<Id>,
     /// The author's time.
     pub ts: Timestamp,
+}
+
+/// What a message's `content_sig` covers, by dialect (§12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentCover {
+    /// The ciphertext's bytes ‖ from ‖ to ‖ ts: the standard's, and ours.
+    #[default]
+    Bytes,
+    /// The ciphertext's base64 text ‖ from ‖ to ‖ ts.
+    Text,
+    /// SHA-256 of the first form, signed as the message.
+    Digest,
+    /// Padded base64 text, from, to and ts with six decimals, with bars in between. We write it and do not read it
+    /// (decisions §1).
+    Barred,
+}
+
+impl ContentCover {
+    const NAMES: [(Self, &str); 4] =
+        [(Self::Bytes, "bytes"), (Self::Text, "text"), (Self::Digest, "digest"), (Self::Barred, "barred")];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(cover, _)| *cover == self).map_or("", |(_, name)| *name)
+    }
+
+    /// Reads a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(cover, _)| *cover)
+    }
 }
 
 /// Which form of the input a peer signs (decisions §1).
@@ -33,6 +63,21 @@ impl ContentInput {
     /// The message that we sign: raw ciphertext bytes, hashed once by PSS.
     pub fn message(&self) -> Vec<u8> {
         self.joined(self.ciphertext.bytes())
+    }
+
+    /// The message that a recipient of a dialect wants signed.
+    pub fn message_for(&self, cover: ContentCover) -> Vec<u8> {
+        let form = |text, digest| ContentForm { text, digest, salt: SaltLength::Digest };
+        match cover {
+            ContentCover::Bytes => self.message(),
+            ContentCover::Text => self.in_form(form(true, false)),
+            ContentCover::Digest => self.in_form(form(false, true)),
+            ContentCover::Barred => {
+                let text = Base64Form::Standard.encode(self.ciphertext.bytes());
+                let to = self.to.as_ref().map(Id::as_str).unwrap_or_default();
+                format!("{text}|{}|{to}|{}.000000", self.from, self.ts).into_bytes()
+            }
+        }
     }
 
     fn joined(&self, ciphertext: &[u8]) -> Vec<u8> {

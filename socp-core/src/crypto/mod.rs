@@ -16,7 +16,7 @@ mod rotation;
 pub mod rsa;
 mod signed;
 
-pub use content::{ContentForm, ContentInput, check_content};
+pub use content::{ContentCover, ContentForm, ContentInput, check_content};
 pub use proof::{
     Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified, check_payload,
 };

@@ -12,7 +12,7 @@ mod recognise;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::crypto::SaltLength;
+use crate::crypto::{ContentCover, SaltLength};
 use crate::wire::{Base64Form, FrameType, Id, KeyForm};
 
 pub use recognise::{Mark, Observed};
@@ -116,8 +116,8 @@ pub struct Profile {
     pub logins: Logins,
     /// Whether its servers tell their users of everybody who comes and goes, or must be asked.
     pub tells_of_all: bool,
-    /// What its clients sign of a message (§12).
-    pub content: ContentCover,
+    /// What its clients sign of a direct message (§12); `None`: nothing that binds anybody.
+    pub content: Option<ContentCover>,
 }
 
 /// How payloads and signatures are written.
@@ -182,21 +182,6 @@ pub enum Logins {
     Key,
     /// By a password, after a hello that says nothing.
     Password,
-}
-
-/// What a message's `content_sig` covers (§12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentCover {
-    /// The ciphertext's bytes ‖ from ‖ to ‖ ts: the standard's, and ours.
-    Bytes,
-    /// The ciphertext's base64 text ‖ from ‖ to ‖ ts.
-    Text,
-    /// SHA-256 of the first form, signed as the message.
-    Digest,
-    /// Base64 text, from, to and ts with six decimals, with bars in between.
-    Barred,
-    /// Ciphertext alone, which binds nobody and counts as none.
-    CiphertextOnly,
 }
 
 impl Profile {

@@ -1,7 +1,7 @@
 //! The table. Facts: `docs/dialects.md`.
 
-use super::{ContentCover, Dialect, Edit, Logins, Mark, Profile, UserFrames, WelcomeClients, Writing};
-use crate::crypto::SaltLength;
+use super::{Dialect, Edit, Logins, Mark, Profile, UserFrames, WelcomeClients, Writing};
+use crate::crypto::{ContentCover, SaltLength};
 use crate::wire::{Base64Form, FrameType, KeyForm};
 
 const STANDARD: Profile = Profile {
@@ -22,7 +22,7 @@ const STANDARD: Profile = Profile {
     user_frames: UserFrames::Relayed,
     logins: Logins::Key,
     tells_of_all: true,
-    content: ContentCover::Bytes,
+    content: Some(ContentCover::Bytes),
 };
 
 /// Python peers on a `cryptography` older than 42 take the longest salt and no other; newer ones take both.
@@ -57,7 +57,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
     },
     Profile {
         name: "r",
-        recognised_by: &[&[Mark::Key(KeyForm::PemPadded)]],
+        recognised_by: &[&[Mark::Key(KeyForm::PemPadded)], &[Mark::Welcome, Mark::PaddedSig]],
         keys: KeyForm::PemPadded,
         writing: Writing { sig: Base64Form::UrlPadded, ..PYTHON_ASCII },
         edits: &[
@@ -77,7 +77,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         welcome_clients: WelcomeClients::Servers,
         asks_for_keys: true,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Barred,
+        content: Some(ContentCover::Barred),
         ..STANDARD
     },
     Profile {
@@ -101,7 +101,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         links_without_join: true,
         welcome_clients: WelcomeClients::Servers,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Digest,
+        content: Some(ContentCover::Digest),
         ..STANDARD
     },
     Profile {
@@ -115,7 +115,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         only_uuids: true,
         links_without_join: true,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::Text,
+        content: Some(ContentCover::Text),
         ..STANDARD
     },
     Profile {
@@ -131,7 +131,7 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         ],
         relays: false,
         user_frames: UserFrames::Unknown,
-        content: ContentCover::CiphertextOnly,
+        content: None,
         ..STANDARD
     },
 ];

@@ -23,6 +23,8 @@ pub enum Mark {
     ServersAmongClients,
     /// `sig` is there and empty.
     EmptySig,
+    /// `sig` is padded.
+    PaddedSig,
     /// Keys are written like this.
     Key(KeyForm),
     /// The signature holds with this salt.
@@ -58,6 +60,7 @@ impl Observed<'_> {
                 welcome.clients.iter().any(|entry| entry.server_id.is_some())
             }
             (Mark::EmptySig, _) => self.frame.has_empty_sig(),
+            (Mark::PaddedSig, _) => self.frame.sig().is_some_and(|sig| sig.text().ends_with('=')),
             (Mark::Key(form), payload) => key_form(payload) == Some(form),
             (Mark::Salt(salt), _) => self.signature.is_some_and(|form| form.salt == salt),
             (Mark::Uuid, _) => uuid,

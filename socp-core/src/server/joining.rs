@@ -411,17 +411,25 @@ impl Server {
         self.on_frame(link_id, frame);
     }
 
-    /// Whether a link on which nobody has said anything may be the one on which a server is going to write that
-    /// writes only on sockets it dialled: one for each such server.
-    pub(super) fn may_be_dial_back(&self) -> bool {
-        let is_silent = |link: &&Link| link.is_greeting() && !self.timers.is_set(&Timer::Greeting(link.id));
-        let silent = self.links.values().filter(is_silent).count();
-        let expected = self.peers.values().filter(|peer| {
-            let accepted =
-                peer.links.iter().filter_map(|link| self.links.get(link)).any(|link| !link.is_dialled());
-            peer.record.dialect.profile().one_way && !peer.links.is_empty() && !accepted
+    /// Whether a link on which nobody has said anything in time may be the one on which a server is going to write
+    /// that writes only on sockets it dialled: one for each such server that we dialled.
+    pub(super) fn may_be_dial_back(&self, link: LinkId) -> bool {
+        let is_silent = |link: &&Link| {
+            matches!(link.state, LinkState::Greeting) && !self.timers.is_set(&Timer::Greeting(link.id))
+        };
+        let is_dialled = |link: &Link| link.is_dialled() && self.profile(link.id).one_way;
+        let expected = self.links.values().filter(|link| match &link.state {
+            LinkState::Joining(joining) => joining.introduced && is_dialled(link),
+            LinkState::Server(server) => {
+                let others =
+                    self.peers.get(&server.server).map(|peer| peer.links.as_slice()).unwrap_or_default();
+                let mut others = others.iter().filter_map(|other| self.links.get(other));
+                is_dialled(link) && others.all(Link::is_dialled)
+            }
+            LinkState::Greeting | LinkState::Login(_) | LinkState::User(_) => false,
         });
-        silent < expected.count()
+        let silent = self.links.values().filter(is_silent);
+        self.links.get(&link).as_ref().is_some_and(is_silent) && silent.count() <= expected.count()
     }
 
     pub(super) fn on_link_proof_overdue(&mut self, link_id: LinkId) {

@@ -430,18 +430,15 @@ impl Server {
             Payload::ServerAnnounce(hello) => self.on_announce(link, &frame, hello),
             Payload::ServerHelloJoin(_) | Payload::ServerHelloLink(_) => {}
             Payload::UserAdvertise(advert) => {
-                let advert = UserAdvertise {
-                    server_id: self.origin(link, &frame, &advert.server_id),
-                    ..advert.clone()
-                };
-                self.on_user_advertise(link, frame, &advert);
+                if let Some(server_id) = self.origin(link, frame.frame(), &advert.server_id) {
+                    let advert = UserAdvertise { server_id, ..advert.clone() };
+                    self.on_user_advertise(link, frame, &advert);
+                }
             }
             Payload::UserRemove(removal) => {
-                let removal = UserRemove {
-                    server_id: self.origin(link, &frame, &removal.server_id),
-                    ..removal.clone()
-                };
-                self.on_user_remove(link, &frame, &removal);
+                if let Some(server_id) = self.origin(link, frame.frame(), &removal.server_id) {
+                    self.on_user_remove(link, &frame, &UserRemove { server_id, ..removal.clone() });
+                }
             }
             Payload::UserKeyRequest(request) => {
                 self.on_pub_key_request(link, server, frame.frame(), &request.recipient_uuid);
@@ -555,7 +552,7 @@ impl Server {
     }
 
     fn on_greeting_timeout(&mut self, link: LinkId) {
-        if self.links.get(&link).is_some_and(Link::is_greeting) && !self.may_be_dial_back() {
+        if self.links.get(&link).is_some_and(Link::is_greeting) && !self.may_be_dial_back(link) {
             self.error(link, ErrorCode::Timeout, "said too late who you are", None);
             self.close(link, close_code::POLICY, "no greeting");
         }

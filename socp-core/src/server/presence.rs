@@ -11,7 +11,7 @@ use super::pins::PinOutcome;
 use super::timers::Timer;
 use super::{Location, Server};
 use crate::close_code;
-use crate::crypto::{MAX_ROTATIONS, Purpose, SharedPayload, Verified, proven_rotations};
+use crate::crypto::{ContentCover, MAX_ROTATIONS, Purpose, SharedPayload, Verified, proven_rotations};
 use crate::wire::{
     DirectoryEntry, ErrorCode, Frame, KeyField, Meta, Payload, PublicKey, Rotation, ServerId, ServerWelcome,
     Timestamp, UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
@@ -169,10 +169,13 @@ impl Server {
         true
     }
 
-    /// The server that an advert or removal speaks for: the one it names, if it is its own.
-    pub(super) fn origin(&self, link: LinkId, frame: &Verified, named: &ServerId) -> ServerId {
-        let own = frame.frame().from() == Some(named.id());
-        self.speaker_on(link, frame.frame()).filter(|_| own).unwrap_or_else(|| named.clone())
+    /// The server that an advert or removal speaks for: the one it names, if that is its own name.
+    pub(super) fn origin(&mut self, link: LinkId, frame: &Frame, named: &ServerId) -> Option<ServerId> {
+        if frame.from() != Some(named.id()) {
+            self.dropped("gossip not believed", format!("{named}: {}", frame.kind()));
+            return None;
+        }
+        self.speaker_on(link, frame)
     }
 
     /// Whether a frame speaks for the server it names, and on a link where that may be believed.
@@ -547,7 +550,9 @@ impl Server {
             Location::Local => (self.id.clone(), true),
             Location::At(server) => (server.clone(), false),
         };
+        let content_form = self.content_form(location);
         DirectoryEntry {
+            content_form,
             user_id: user.clone(),
             pubkey: Some(key.clone().into()),
             server_id: Some(server_id),
@@ -556,6 +561,13 @@ impl Server {
             rotations: self.users.get(user).map(|entry| entry.rotations.clone()).unwrap_or_default(),
             event: None,
         }
+    }
+
+    /// What clients of a user's server want signed, where that is not the standard's form.
+    fn content_form(&self, location: &Location) -> Option<Box<str>> {
+        let Location::At(server) = location else { return None };
+        let cover = self.peers.get(server)?.record.dialect.profile().content?;
+        (cover != ContentCover::default()).then(|| cover.as_str().into())
     }
 
     /// Clients that know the user are told of a key that was refused (decisions §4).

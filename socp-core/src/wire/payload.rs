@@ -410,6 +410,9 @@ pub struct DirectoryEntry {
     /// ✚ The chain of the user's keys up to `pubkey`.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     pub rotations: Vec<Rotation>,
+    /// ✚ What the user's client wants signed of a direct message, where that is not the standard's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_form: Option<Box<str>>,
     /// ✚ `"added"` in USER_ADDED, absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<str>>,

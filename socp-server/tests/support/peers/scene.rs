@@ -67,7 +67,8 @@ impl<P: Foreign> Scene<'_, P> {
         });
         assert!(!self.verified || dm["verified"] == true, "{dm}");
         alice.types(&format!("/tell {} salü 𝄞", self.bob));
-        self.peer.reads(self.bob, &id, "salü 𝄞");
+        let got = self.peer.reads(self.bob, &id, "salü 𝄞");
+        assert!(got.verified, "our client signs what theirs reads");
     }
 
     /// Waits until alice is told of bob.
