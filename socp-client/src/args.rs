@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use socp_core::wire::UserId;
+use socp_core::dialect::Dialect;
+use socp_core::wire::{PublicKey, UserId};
 use socp_transport::ServerUrl;
 
 /// Longest name, in bytes; labels show 64 characters.
@@ -22,15 +23,29 @@ pub(crate) struct Args {
     /// given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
-    /// Let a plain ws:// link leave this machine: everybody on the way then sees who writes to whom, and when
+    /// Let a plain ws:// link leave this machine: everybody on the way then sees who writes to whom, and when, and your
+    /// password, if it is a server that wants one
     #[arg(long)]
     pub(crate) allow_plain: bool,
     /// Your name, as others see it until you change it with /me
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) user: String,
-    /// Your id, if it is not the key's own; remembered in the data directory
+    /// Your id, if it is not the key's own; remembered in the data directory. At a server of the seed's dialect it is
+    /// your name, unless you give one here
     #[arg(long, value_name = "ID")]
     pub(crate) user_id: Option<UserId>,
+    /// How the server speaks, if the client is not to find out: `seed` servers log you in by a password, which is
+    /// asked for
+    #[arg(long, value_name = "DIALECT")]
+    pub(crate) dialect: Option<Spoken>,
+    /// The server's key, as lists of servers have it: what is not signed with it is not believed. Servers of the
+    /// standard show theirs, which is pinned; `seed` ones do not
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub(crate) server_key: Option<PublicKey>,
+    /// A file whose first line is your password at this server, if it is a `seed` one: at your first login it is
+    /// registered. The server sees it, so it cannot be that of your key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server_password_file: Option<PathBuf>,
     /// Where your key, its pins and the history are kept [default: $XDG_DATA_HOME/socp/client/NAME]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
@@ -81,6 +96,22 @@ pub(crate) enum KeyTask {
     },
 }
 
+/// What servers may speak that this client can log in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spoken {
+    Standard,
+    Seed,
+}
+
+impl From<Spoken> for Dialect {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Standard => Self::Standard,
+            Spoken::Seed => Self::Seed,
+        }
+    }
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -103,6 +134,10 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+fn key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::from_field(text).map_err(|error| error.to_string())
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -6,7 +6,7 @@ use socp_core::client::{MetaChange, TransferId};
 use socp_core::wire::MetaField;
 
 /// All commands, with what follows them and what they do.
-pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 16] = [
     ("/tell", "USER TEXT", "a message to one user: a name or an id; names with spaces in \"quotes\""),
     ("/all", "TEXT", "a message to everybody online"),
     ("/list", "", "who is online"),
@@ -28,6 +28,7 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
     ("/cancel", "[N]", "stop a file on its way, in either direction"),
     ("/whoami", "", "your id, your server and the fingerprint of your key"),
     ("/password", "", "another password for your key"),
+    ("/login", "", "your password for this server, if it wants one; it cannot be that of your key"),
     ("/help", "", "these lines"),
     ("/quit", "", "leave"),
 ];
@@ -56,6 +57,7 @@ pub(crate) enum Line {
     Whoami,
     /// With the new password, if it is there.
     Password(Option<String>),
+    Login,
     Help,
     Quit,
 }
@@ -106,6 +108,7 @@ pub(crate) fn parse(line: &str) -> Result<Option<Line>, String> {
         "/all" => Ok(Some(Line::All { text: rest.into() })),
         "/password" => Ok(Some(Line::Password((!rest.is_empty()).then(|| rest.into())))),
         "/list" => alone(Line::List),
+        "/login" => alone(Line::Login),
         "/whoami" => alone(Line::Whoami),
         "/help" => alone(Line::Help),
         "/quit" => alone(Line::Quit),

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::commands::{self, COMMANDS, Line};
 use crate::identity::{Keyring, ask_for_change};
 use crate::input::Input;
+use crate::password::ask_for_server;
 use crate::say;
 use crate::terminal::suspend_here;
 
@@ -84,6 +85,13 @@ impl Prompt {
                         Ok((old, new)) => Input::Password { number, old, new },
                         Err(error) => {
                             say(&format!("The password stays as it is: {error}"));
+                            continue;
+                        }
+                    },
+                    Ok(Some(Line::Login)) => match ask_for_server() {
+                        Ok(password) => Input::ServerPassword { number, password },
+                        Err(error) => {
+                            say(&format!("No login: {error}"));
                             continue;
                         }
                     },
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn commands_and_names_are_completed() {
-        assert_eq!(replacements(commands_for("/l")), ["/list"]);
+        assert_eq!(replacements(commands_for("/l")), ["/list", "/login"]);
         assert_eq!(replacements(commands_for("/t")), ["/tell "]);
         assert_eq!(commands_for("/").len(), COMMANDS.len());
         assert_eq!(commands_for("hello").len(), 0);

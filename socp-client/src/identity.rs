@@ -121,6 +121,15 @@ impl Identity {
         Ok(Rotated { user_id, was, now, left: left - 1 })
     }
 
+    /// The id at servers that know users by names: the user's own, if no id was chosen and it can be typed there.
+    pub(crate) fn named(&self, name: &str) -> Option<UserId> {
+        let first = self.rotations.first().and_then(|step| step.old.key().ok());
+        let first = first.unwrap_or(self.key.public_key());
+        let chosen = !self.user_id.derives_from(first);
+        let typed = !name.contains(char::is_whitespace);
+        name.parse().ok().filter(|_| typed && !chosen)
+    }
+
     /// Where the key rests.
     pub(crate) fn keyring(&self) -> &Keyring {
         &self.keyring

@@ -32,6 +32,12 @@ pub(crate) enum Input {
         old: Option<Zeroizing<String>>,
         new: Zeroizing<String>,
     },
+    /// The user has typed a password for the server, hidden.
+    ServerPassword {
+        /// The line of `/login`.
+        number: u64,
+        password: Zeroizing<String>,
+    },
     /// The editor wants to complete a name.
     Names(SyncSender<Vec<String>>),
     /// There will be no more.

@@ -53,6 +53,7 @@ fn start(args: &Args) -> Result<ExitCode, Fatal> {
         say(&format!("socp-client: wrote the private key to {}; it has no password", file.display()));
         return Ok(ExitCode::SUCCESS);
     }
+    let password = password::at_server(args, identity.keyring())?;
     let store = SqliteStore::<Record>::open(dir.file("client.db"))?;
     // Before there are threads that would inherit it.
     terminal::suspend_elsewhere();
@@ -61,7 +62,7 @@ fn start(args: &Args) -> Result<ExitCode, Fatal> {
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("starting threads: {error}")))?;
-    let code = runtime.block_on(run::run(args, server, &dir, identity, store));
+    let code = runtime.block_on(run::run(args, server, &dir, identity, store, password));
     // Whatever still blocks has nothing to say any more.
     runtime.shutdown_background();
     code

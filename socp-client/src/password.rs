@@ -1,4 +1,5 @@
-//! Where the password of the key comes from: a file that was named, the user, or a file of our own.
+//! Where passwords come from. That of the key: a file that was named, the user, or a file of our own. That for a
+//! server: a file or the user.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -7,8 +8,9 @@ use socp_core::wire::encode_base64;
 use socp_transport::vault::{VaultError, read_private};
 use zeroize::Zeroizing;
 
+use crate::args::{Args, Spoken};
 use crate::fatal::Fatal;
-use crate::identity::{read_text, unusable};
+use crate::identity::{Keyring, read_text, unusable};
 use crate::say;
 use crate::terminal::Hidden;
 
@@ -135,7 +137,62 @@ pub(crate) fn ask_twice() -> io::Result<Zeroizing<String>> {
     Err(io::Error::other("no new password in three tries"))
 }
 
-fn first_line(path: &Path) -> Result<Zeroizing<String>, Fatal> {
+/// The user's password at a server that wants one, from the file that was named or asked for on the terminal; none
+/// while nobody knows that it wants one.
+///
+/// # Errors
+/// If there is none to be had, or it is that of the key.
+pub(crate) fn at_server(args: &Args, keyring: &Keyring) -> Result<Option<Zeroizing<String>>, Fatal> {
+    let password = match &args.server_password_file {
+        Some(file) => first_line(file)?,
+        None if args.dialect != Some(Spoken::Seed) => return Ok(None),
+        None if io::stdin().is_terminal() => ask_for_server().map_err(no_password)?,
+        None => {
+            let why = "a seed's server wants a password, and stdin is no terminal to ask for it; give \
+                       --server-password-file";
+            return Err(Fatal::new(why));
+        }
+    };
+    for_server(keyring, password).map(Some)
+}
+
+/// A password that a server may see: the key's it may not.
+///
+/// # Errors
+/// If it is that.
+pub(crate) fn for_server(keyring: &Keyring, password: Zeroizing<String>) -> Result<Zeroizing<String>, Fatal> {
+    match keyring.is_password(&password)? {
+        true => {
+            Err(Fatal::new("that is the password of your key; choose another one, since the server sees it"))
+        }
+        false => Ok(password),
+    }
+}
+
+/// Asks for the password at a server, which the user may be about to choose.
+///
+/// # Errors
+/// If the terminal cannot be read, or the user gave up.
+pub(crate) fn ask_for_server() -> io::Result<Zeroizing<String>> {
+    for _ in 0..TRIES {
+        let password = ask("Password for this server: ")?;
+        if password.is_empty() {
+            return Err(io::Error::other("no password"));
+        }
+        let again = ask("Again, if you are new there, else Enter: ")?;
+        if again.is_empty() || again == password {
+            return Ok(password);
+        }
+        say("These are two different ones.");
+    }
+    Err(io::Error::other("no password in three tries"))
+}
+
+/// The password on the first line of a file.
+///
+/// # Errors
+/// If the file cannot be read, or there is none in it.
+pub(crate) fn first_line(path: &Path) -> Result<Zeroizing<String>, Fatal> {
     let text = read_text(path)?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),

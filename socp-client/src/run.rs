@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use socp_core::client::{Command, Direction, FileCommand, FileNotice, Notice, Record, Text, escape_label};
+use socp_core::client::{
+    Command, Direction, FileCommand, FileNotice, Notice, PasswordNotice, Record, Text, escape_label,
+};
 use socp_core::wire::{ErrorCode, Meta, ServerId};
 use socp_transport::Failure;
 use socp_transport::client::{Client, ClientConfig, Notices};
@@ -25,6 +27,7 @@ use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::input::{self, Input};
 use crate::logging;
+use crate::password::for_server;
 use crate::reach::Server;
 use crate::screen::{Screen, Style};
 use crate::terminal::{self, Restore};
@@ -54,12 +57,17 @@ pub(crate) async fn run(
     dir: &DataDir,
     identity: Identity,
     store: SqliteStore<Record>,
+    password: Option<Zeroizing<String>>,
 ) -> Result<ExitCode, Fatal> {
     let system = |error: io::Error| Fatal::new(format!("starting threads: {error}"));
     let shown = server.to_string();
     let mut config = ClientConfig::new(server.address, identity.key.clone());
     (config.scheme, config.roots, config.allow_plain) = (server.scheme, server.roots, server.allow_plain);
     config.user_id = Some(identity.user_id.clone());
+    config.dialect = args.dialect.map(Into::into);
+    config.server_key = args.server_key.clone();
+    config.seed_id = identity.named(&args.user);
+    config.password = password;
     config.rotations = identity.rotations.clone();
     config.meta = Meta::named(&args.user);
     config.store = Box::new(store);
@@ -112,6 +120,7 @@ pub(crate) async fn run(
         server_id: None,
         orders: Some(orders),
         holds,
+        has_prompt: !holds,
         held: VecDeque::new(),
         pending: BTreeSet::new(),
         leaving: None,
@@ -135,6 +144,7 @@ fn downloads(args: &Args, dir: &DataDir) -> PathBuf {
 /// What the client is asked to do.
 enum Order {
     Command(u64, Command),
+    Password(Zeroizing<String>),
     Names(SyncSender<Vec<String>>),
 }
 
@@ -144,6 +154,11 @@ async fn keep(client: Client, mut orders: mpsc::Receiver<Order>) -> Result<(), F
         match order {
             Order::Command(number, command) => {
                 if client.command(number, command).await.is_err() {
+                    break;
+                }
+            }
+            Order::Password(password) => {
+                if client.give_password(password).await.is_err() {
                     break;
                 }
             }
@@ -169,6 +184,8 @@ struct Session {
     orders: Option<mpsc::Sender<Order>>,
     /// Whether lines wait for the directory, as they do without a prompt.
     holds: bool,
+    /// Whether somebody can be asked for a password.
+    has_prompt: bool,
     held: VecDeque<(u64, Result<Line, String>)>,
     /// Lines that are neither done nor failed.
     pending: BTreeSet<u64>,
@@ -259,7 +276,21 @@ impl Session {
                     self.leave();
                 }
             }
-            Notice::Ready { server_id, .. } => self.server_id = Some(server_id.clone()),
+            Notice::Ready { user_id, server_id, .. } => {
+                self.screen.set_me(user_id.clone());
+                self.server_id = Some(server_id.clone());
+            }
+            Notice::Password(PasswordNotice::Needed { user_id, refused }) if !self.has_prompt => {
+                let why = match refused {
+                    Some(why) => format!("the server refused the password: {why}"),
+                    None => "the server wants a password".into(),
+                };
+                let user_id = escape_label(user_id.as_str());
+                self.lost = Some(format!(
+                    "{why}; give yours, or a new one if {user_id} is new there, with --server-password-file, or                      another id with --user-id"
+                ));
+                self.leave_now();
+            }
             Notice::LoginRefused { code, detail, retrying: false } => {
                 self.lost =
                     Some(format!("the server refused the login: {} {detail}", escape_label(code.as_str())));
@@ -274,6 +305,7 @@ impl Session {
             Notice::Reconnected
             | Notice::Disconnected { .. }
             | Notice::LoginRefused { retrying: true, .. }
+            | Notice::Password(_)
             | Notice::Stopped
             | Notice::UserAdded { .. }
             | Notice::UserRemoved { .. }
@@ -291,6 +323,9 @@ impl Session {
             | Notice::Dropped { .. } => {}
         }
         self.screen.notice(&notice).await;
+        if matches!(notice, Notice::Password(PasswordNotice::Needed { .. })) {
+            self.screen.ask_for_login().await;
+        }
         if matches!(notice, Notice::Ready { .. }) {
             self.holds = false;
             while let Some((number, line)) = self.held.pop_front() {
@@ -314,6 +349,7 @@ impl Session {
                 }
             }
             Input::Password { number, old, new } => self.change_password(number, old, new).await,
+            Input::ServerPassword { number, password } => self.log_in(number, password).await,
             Input::Names(reply) => {
                 if let Some(orders) = &self.orders {
                     // No room, no names.
@@ -360,6 +396,9 @@ impl Session {
             Ok(Line::Password(Some(new))) => {
                 self.change_password(number, None, Zeroizing::new(new)).await;
             }
+            Ok(Line::Login) => {
+                self.bad(number, "/login asks on a terminal; start with --server-password-file").await;
+            }
             Ok(Line::Password(None)) => self.bad(number, "usage: /password NEW").await,
             Ok(Line::Help) => self.screen.help(number).await,
             Ok(Line::Quit) => self.leave(),
@@ -398,6 +437,26 @@ impl Session {
             Err(error) => failed("NOT_SAVED", error.to_string()),
         };
         self.screen.failed(number, code, &detail).await;
+    }
+
+    /// Takes the user's password for this server.
+    async fn log_in(&mut self, number: u64, password: Zeroizing<String>) {
+        let keyring = self.identity.keyring().clone();
+        let checked = tokio::task::spawn_blocking(move || for_server(&keyring, password)).await;
+        match checked {
+            Ok(Ok(password)) => {
+                if let Some(orders) = &self.orders {
+                    // There is room for more than anybody types.
+                    let _ = orders.try_send(Order::Password(password));
+                }
+            }
+            Ok(Err(fatal)) => self.bad_password(number, &fatal.to_string()).await,
+            Err(error) => self.bad_password(number, &error.to_string()).await,
+        }
+    }
+
+    async fn bad_password(&self, number: u64, why: &str) {
+        self.screen.failed(number, ErrorCode::Other("BAD_PASSWORD".into()), why).await;
     }
 
     async fn bad(&self, number: u64, why: &str) {

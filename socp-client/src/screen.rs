@@ -92,6 +92,11 @@ impl Screen {
         Ok(Self { style, me, has_prompt, lines, gone, hurry, written })
     }
 
+    /// Who we are at this server.
+    pub(crate) fn set_me(&mut self, me: UserId) {
+        self.me = me;
+    }
+
     /// Where lines go.
     pub(crate) fn lines(&self) -> &mpsc::Sender<String> {
         &self.lines
@@ -110,7 +115,7 @@ impl Screen {
     /// Shows what the client has to tell.
     pub(crate) async fn notice(&self, notice: &Notice) {
         match self.style {
-            Style::Json => self.json(line::json(notice, &self.me)).await,
+            Style::Json => self.json(line::json(notice)).await,
             Style::Plain | Style::Coloured => {
                 for line in line::plain(notice, &self.me) {
                     self.plain(&line).await;
@@ -163,6 +168,13 @@ impl Screen {
     pub(crate) async fn greet(&self, server: &str) {
         if self.has_prompt {
             self.plain(&format!("connecting to {server}; /help shows the commands, Ctrl-D leaves")).await;
+        }
+    }
+
+    /// Tells who sits at a prompt how to log in.
+    pub(crate) async fn ask_for_login(&self) {
+        if self.has_prompt {
+            self.plain("[login] type /login: you are asked for it, and it does not show").await;
         }
     }
 
@@ -230,10 +242,11 @@ fn coloured(line: &str) -> String {
     let colour = match tag {
         "dm" => "1;36",
         "public" => "1;34",
-        "user added" | "ready" | "reconnected" => "32",
+        "user added" | "ready" | "registered" | "reconnected" => "32",
         "user removed" | "user renamed" | "sent" => "2",
         "disconnected" => "33",
         file if file.starts_with("file") => "35",
+        "login" => "33",
         "error" | "login refused" | "replaced" => "31",
         "KEY CHANGED" | "KEY CONFLICT" | "SERVER CHANGED" => "1;37;41",
         _ => "1",

@@ -141,6 +141,7 @@ impl World {
                     let frames = user.act_on_file(action, &self.provider, at, work);
                     work.extend(frames.into_iter().map(|frame| Work::FrameToServer(link, frame)));
                 }
+                client::Action::Password(_) => panic!("this server logs in by key"),
                 client::Action::Persist(_) | client::Action::Ping => {}
             }
         }

@@ -5,13 +5,15 @@
 mod peers;
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use peers::keys::{Salts, native_id};
 use peers::ours::Ours;
-use peers::seed_client::SeedClient;
+use peers::seed_client::{SeedClient, opened_store};
 use peers::seed_server::SeedServer;
 use peers::{Net, PATIENCE, StandIn};
+use serde_json::json;
 use support::client::ClientProcess;
 use support::{ServerProcess, free_ports};
 
@@ -85,9 +87,12 @@ fn meet(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
 }
 
 fn talk_in_public(alice: &mut ClientProcess, bob: &StandIn<SeedClient>) {
-    let id = native_id("alice");
+    talk_by_name_in_public(alice, &native_id("alice"), bob);
+}
+
+fn talk_by_name_in_public(alice: &mut ClientProcess, id: &str, bob: &StandIn<SeedClient>) {
     alice.types("/all to äll");
-    bob.reads(true, &id, "to äll");
+    bob.reads(true, id, "to äll");
     bob.all("ünd back");
     alice.reads("public", "bob", "ünd back");
 }
@@ -393,9 +398,17 @@ fn mesh_of_four(in_public: bool) {
     d.has_refused_nothing();
 }
 
+/// Somebody of ours at a seed's server, by name, with a password of their own there.
+fn at_seed(name: &'static str, port: u16, home: &Path, further: &[&str]) -> ClientProcess {
+    let password = home.join(format!("{name}.seed"));
+    std::fs::write(&password, format!("{name} likes the séa\n")).unwrap();
+    let file = password.display().to_string();
+    let arguments: Vec<_> = ["--server-password-file", &file].iter().chain(further).copied().collect();
+    ClientProcess::start_at(name, &format!("ws://127.0.0.1:{port}"), home, &arguments)
+}
+
 /// It registers her, logs her in, and asks for the list: a seed's server tells of nobody of its own.
 #[test]
-#[ignore = "needs the client's profile"]
 fn our_client_is_at_home_on_a_seeds_server() {
     let [first, second] = free_ports();
     let at = |port: u16| format!("127.0.0.1:{port}");
@@ -405,26 +418,187 @@ fn our_client_is_at_home_on_a_seeds_server() {
     let bob = SeedClient::log_in("bob", "bob", at(second));
     let dave = SeedClient::log_in("dave", "dave", at(first));
     let home = tempfile::tempdir().unwrap();
-    let url = format!("ws://{}", at(first));
-    let mut alice = ClientProcess::start_at("alice", &url, home.path(), &["--dialect", "seed"]);
-    alice.event("ready");
-    let others = ["bob", "dave"];
-    let id = seed.wait("alice's login", |seed, _| {
-        seed.local.keys().find(|user| !others.contains(&user.as_str())).cloned()
-    });
+    let mut alice = at_seed("alice", first, home.path(), &["--dialect", "seed"]);
+    assert_eq!(alice.event("registered")["user_id"], "alice");
+    let ready = alice.event("ready");
+    assert_eq!((&ready["user_id"], &ready["proven"]), (&json!("alice"), &json!(false)));
     for (name, person) in [("bob", &bob), ("dave", &dave)] {
         alice.about("user_added", name);
         alice.types(&format!("/tell {name} salü ✓"));
-        person.reads(false, &id, "salü ✓");
+        person.reads(false, "alice", "salü ✓");
         person.list();
-        person.tell(&id, "grüezi");
+        person.tell("alice", "grüezi");
         alice.reads("dm", name, "grüezi");
+        // Of one block and of several.
+        for size in [446_usize, 1500] {
+            let content: Vec<u8> = (0..size).map(|at| (at * 7) as u8).collect();
+            let path = home.path().join(format!("to {name} {size}.bin"));
+            std::fs::write(&path, &content).unwrap();
+            alice.types(&format!("/file {name} \"{}\"", path.display()));
+            assert_eq!(alice.event("file_sent")["confirmed"], false);
+            person.receives(&format!("to {name} {size}.bin"), &content);
+        }
+        assert!(person.file("alice", "tiny.txt", b"tiny"));
+        let offered = alice.event("file_offered");
+        assert_eq!((&offered["label"], &offered["verified"]), (&json!("somebody at srv-a"), &json!(false)));
+        alice.types(&format!("/accept {}", offered["transfer"]));
+        let saved = alice.event("file_saved");
+        assert_eq!(std::fs::read(saved["path"].as_str().unwrap()).unwrap(), b"tiny");
     }
-    alice.types("/all to äll");
-    bob.reads(true, &id, "to äll");
+    talk_by_name_in_public(&mut alice, "alice", &bob);
+    // Who comes to the same server is not told of, and still known when she says something.
+    let carol = SeedClient::log_in("carol", "carol", at(first));
+    carol.list();
+    carol.tell("alice", "just came");
+    alice.reads("dm", "carol", "just came");
+    alice.about("user_added", "carol");
+    drop(carol);
+    seed.wait("carol is gone", |seed, _| (!seed.local.contains_key("carol")).then_some(()));
+    alice.types("/list");
+    alice.about("user_removed", "carol");
+    let list = alice.event("list");
+    let listed: Vec<_> = list["users"].as_array().unwrap().iter().map(|user| &user["label"]).collect();
+    assert_eq!(listed, ["alice", "bob", "dave"]);
+    alice.types("/me name Alicia");
+    assert_eq!(alice.event("error")["detail"], "this server shows others nothing of you but your id");
     alice.quit();
-    bob.forgets(&id);
+    bob.forgets("alice");
     seed.has_refused_nothing();
+    other.has_refused_nothing();
+}
+
+/// It says hello as at a server of ours, and goes on as the seed's own clients do.
+#[test]
+fn a_seeds_server_is_found_out() {
+    let [port] = free_ports();
+    let seed = SeedServer::new("srv-a", "server-a", port, &[]).start();
+    let home = tempfile::tempdir().unwrap();
+    let mut alice = at_seed("alice", port, home.path(), &[]);
+    assert_eq!(alice.event("password_server")["user_id"], "alice");
+    assert_eq!(alice.event("ready")["user_id"], "alice");
+    let mut bob = at_seed("bob", port, home.path(), &["--user-id", "robert"]);
+    assert_eq!(bob.event("registered")["user_id"], "robert");
+    bob.event("ready");
+    bob.about("user_added", "alice");
+    // Who knows nobody of the other is told by the server's list.
+    bob.types("/tell alice salü");
+    alice.reads("dm", "robert", "salü");
+    alice.types("/all to äll");
+    bob.reads("public", "alice", "to äll");
+
+    // The server is away for a moment: nobody is asked for anything.
+    seed.act(|seed, net| {
+        let links: Vec<_> = seed.local.values().copied().collect();
+        links.into_iter().for_each(|link| net.close(link, 1001, "restarting"));
+    });
+    for person in [&mut alice, &mut bob] {
+        person.event("disconnected");
+        person.event("reconnected");
+        assert!(!person.has_seen("password_needed"));
+    }
+    bob.types("/tell alice again");
+    alice.reads("dm", "robert", "again");
+    // And one that has forgotten everybody.
+    drop(seed);
+    let seed = SeedServer::new("srv-a", "server-a", port, &[]).start();
+    for person in [&mut alice, &mut bob] {
+        person.event("disconnected");
+        person.event("registered");
+        person.event("reconnected");
+    }
+    bob.types("/list");
+    bob.knows("alice");
+    bob.types("/tell alice and again");
+    alice.reads("dm", "robert", "and again");
+    // Their keys stay at home: what the server has opens with the password, which it sees.
+    let stores = seed.act(|seed, _| [seed.store_of("alice"), seed.store_of("robert")]);
+    for (store, password) in stores.iter().zip(["alice likes the séa", "bob likes the séa"]) {
+        assert_eq!(opened_store(password, store).unwrap(), "socp-client keeps its private key to itself");
+    }
+    alice.quit();
+    bob.quit();
+    seed.has_refused_nothing();
+}
+
+#[test]
+fn a_wrong_password_and_a_name_in_use_end_it_in_words() {
+    let [port] = free_ports();
+    let seed = SeedServer::new("srv-a", "server-a", port, &[]).start();
+    let _bob = SeedClient::log_in("bob", "bob", seed.address.unwrap());
+    let home = tempfile::tempdir().unwrap();
+    let ends = |mut person: ClientProcess, why: &str| {
+        assert_eq!(person.process.exit().code(), Some(1));
+        let log = person.process.log();
+        assert!(log.contains(why) && log.contains("--server-password-file"), "{log}");
+    };
+    ends(at_seed("alice", port, home.path(), &["--user-id", "bob"]), "password invalid");
+    let url = format!("ws://{}", seed.address.unwrap());
+    let nothing = ClientProcess::start_at("alice", &url, home.path(), &["--user-id", "alice"]);
+    ends(nothing, "the server wants a password");
+    let key = home.path().join("password").display().to_string();
+    let key = ClientProcess::start_at("alice", &url, home.path(), &["--server-password-file", &key]);
+    let mut key = key;
+    assert_eq!(key.process.exit().code(), Some(1));
+    assert!(key.process.log().contains("that is the password of your key"), "{}", key.process.log());
+    let seen = seed.act(|_, net| net.received.iter().any(|(_, frame)| frame.text.contains("correct horse")));
+    assert!(!seen, "the key's password stays at home");
+}
+
+/// One of ours at a seed's server, and one at a server of ours that is linked to it.
+#[test]
+fn ours_at_a_seeds_server_and_ours_at_our_own() {
+    let pair = Pair::new(Dials::Ours);
+    let port = pair.seed.address.unwrap().port();
+    let mut alice = pair.alice();
+    let mut bob = at_seed("bob", port, pair.ours.home(), &["--dialect", "seed"]);
+    bob.event("ready");
+    let id = native_id("alice");
+    alice.about("user_added", "bob");
+    bob.about("user_added", &id);
+    bob.types(&format!("/tell {id} grüezi"));
+    alice.reads("dm", "bob", "grüezi");
+    alice.types("/tell bob salü ✓");
+    bob.reads("dm", &id, "salü ✓");
+    bob.types("/all to äll");
+    alice.reads("public", "bob", "to äll");
+    alice.types("/all ünd back");
+    bob.reads("public", &id, "ünd back");
+    for (from, to, server) in [(true, "bob", "somebody at srv-b"), (false, &*id, "srv-b")] {
+        let content: Vec<u8> = (0..1000).map(|at| (at * 7) as u8).collect();
+        let path = pair.ours.home().join(format!("{from}.bin"));
+        std::fs::write(&path, &content).unwrap();
+        let (sender, recipient) = if from { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
+        sender.types(&format!("/file {to} \"{}\"", path.display()));
+        let offered = recipient.event("file_offered");
+        assert_eq!((&offered["label"], &offered["verified"]), (&json!(server), &json!(false)));
+        recipient.types(&format!("/accept {}", offered["transfer"]));
+        let saved = recipient.event("file_saved");
+        assert_eq!(std::fs::read(saved["path"].as_str().unwrap()).unwrap(), content);
+        sender.event("file_sent");
+    }
+    bob.quit();
+    alice.about("user_removed", "bob");
+    pair.seed.has_refused_nothing();
+}
+
+/// Our own server takes the same login, and knows who wants it.
+#[test]
+fn our_client_logs_in_by_password_at_our_own_server() {
+    let [port] = free_ports();
+    let ours = Ours::new("server-a", port);
+    let server = ours.start();
+    let dave = SeedClient::log_in("dave", "dave", server.address);
+    let mut alice = ours.log_in("alice", &server);
+    alice.about("user_added", "dave");
+    dave.tell(&native_id("alice"), "grüezi");
+    alice.reads("dm", "dave", "grüezi");
+    // The key behind the password opens it, too, as ever.
+    drop(dave);
+    alice.about("user_removed", "dave");
+    let mut dave = at_seed("dave", port, ours.home(), &["--user-id", "dave"]);
+    assert_eq!(dave.event("ready")["proven"], true);
+    dave.types("/tell alice by key");
+    alice.reads("dm", "dave", "by key");
 }
 
 /// The stand-ins do what was recorded of the seed, faults included.

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod data_dir;
 mod driver;
+mod password;
 pub mod pool;
 mod scheme;
 pub mod server;

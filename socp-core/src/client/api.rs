@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::crypto::{CryptoError, Refusal, Unsigned, Verified};
+use crate::dialect::Dialect;
 use crate::wire::{
     ErrorCode, HostPort, KeyId, Meta, MetaField, PublicKey, Rotation, ServerId, Timestamp, UserId,
 };
@@ -12,6 +13,7 @@ use super::files::{FileAction, FileCommand, FileEvent, FileNotice, OfferPolicy};
 use super::limits::{Limits, Timing};
 use super::records::{Record, ServerPin};
 use super::sealed::{Opened, SealedMessage};
+use super::seed::{PasswordFrame, PasswordNotice};
 
 /// How a client machine is set up.
 #[derive(Clone, Debug)]
@@ -28,6 +30,14 @@ pub struct Config {
     pub program: Box<str>,
     /// The server's address, as it is dialled; the login proof names it (decisions §4).
     pub address: HostPort,
+    /// How the server speaks; unless it is said, that is found out, as far as a server can be logged in to.
+    pub dialect: Option<Dialect>,
+    /// The server's key, if the user knows it: seeds show none, so that nothing they say is proven without.
+    pub server_key: Option<PublicKey>,
+    /// Our id at a server that knows users by names, if it is another one there.
+    pub seed_id: Option<UserId>,
+    /// Whether the driver has a password for this server, for [`Action::Password`].
+    pub password: bool,
     /// Which files of others are taken.
     pub files: OfferPolicy,
     /// Bounds.
@@ -48,6 +58,10 @@ impl Config {
             meta: Meta::empty(),
             program: concat!("socp-client/", env!("CARGO_PKG_VERSION")).into(),
             address,
+            dialect: None,
+            server_key: None,
+            seed_id: None,
+            password: false,
             files: OfferPolicy::default(),
             limits: Limits::default(),
             timing: Timing::default(),
@@ -98,6 +112,8 @@ pub enum Event {
     DraftFailed(DraftId, CryptoError),
     /// An [`Action::Open`] is done, well or badly.
     Opened(Opened),
+    /// The driver has a password for this server, perhaps another one than before.
+    Password,
     /// Something about a file.
     File(FileEvent),
     /// Quit: what is under way is finished or fails visibly, then the link is closed.
@@ -157,6 +173,9 @@ pub enum Action {
     Dial(HostPort),
     /// Sign and write a frame.
     Send(Unsigned),
+    /// Write a frame with the user's password for this server, which the machine never sees: at a server of the
+    /// seed's dialect it is the login (decisions §4).
+    Password(PasswordFrame),
     /// Seal and write a message; answered by [`Event::Written`] or [`Event::DraftFailed`]. If its link is
     /// gone first it is thrown away: the machine has it sealed again.
     Seal(Draft),
@@ -186,6 +205,8 @@ pub enum Action {
 pub enum Notice {
     /// The first session is open and everybody online is known.
     Ready {
+        /// Who we are there.
+        user_id: UserId,
         /// The server.
         server_id: ServerId,
         /// Whether the server showed a key and signs with it. The standard has no way to.
@@ -207,6 +228,8 @@ pub enum Notice {
         /// Whether the client keeps trying.
         retrying: bool,
     },
+    /// The server logs users in by password.
+    Password(PasswordNotice),
     /// The session has ended because the same user logged in elsewhere; there is no retry.
     Replaced {
         /// The server's words.
@@ -360,6 +383,7 @@ impl Notice {
             | Self::Reconnected
             | Self::Disconnected { .. }
             | Self::LoginRefused { .. }
+            | Self::Password(_)
             | Self::Replaced { .. }
             | Self::ServerChanged { .. }
             | Self::Stopped

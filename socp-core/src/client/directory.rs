@@ -113,6 +113,13 @@ impl Directory {
         self.session += 1;
     }
 
+    /// Our id from now on.
+    pub(super) fn set_own_id(&mut self, id: &UserId) {
+        let (before, name) = (std::mem::replace(&mut self.own, id.clone()), self.own_name.clone());
+        self.unindex(&before, name.as_deref());
+        self.index(id, name.as_deref());
+    }
+
     /// What others call us from now on.
     pub(super) fn set_own_name(&mut self, meta: &Meta) {
         let (own, before) = (self.own.clone(), self.own_name.take());

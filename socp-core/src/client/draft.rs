@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::crypto::{
     ContentCover, ContentInput, CryptoError, SaltLength, Sealer, SharedPayload, Signed, Signer, Unsigned,
 };
+use crate::dialect::Dialect;
 use crate::wire::{Binary, Message, Part, Payload, PublicKey, Recipient, Timestamp, UserId};
 
 use super::api::MessageKind;
@@ -25,6 +26,8 @@ pub struct Draft {
     pub(super) to: UserId,
     /// The recipient's pinned key.
     pub(super) key: PublicKey,
+    /// What our server speaks.
+    pub(super) dialect: Dialect,
     /// What the recipient's client wants signed of a direct message.
     pub(super) cover: ContentCover,
     pub(super) content: Arc<Content>,
@@ -88,7 +91,7 @@ impl Draft {
         }
         let parts_sig = match parts.is_empty() {
             true => None,
-            false => Some(Binary::new(signer.sign(&parts)?)),
+            false => Some(Binary::new(signer.sign_with(&parts, self.salt())?)),
         };
         let ts = self.content.ts;
         let message = Message {
@@ -108,7 +111,12 @@ impl Draft {
             MessageKind::Public => Payload::MsgPublicChannel(message),
         };
         let payload = SharedPayload::new(&payload);
-        Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), ts, payload).sign(signer)
+        let frame = Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), ts, payload);
+        frame.dressed(self.dialect).unwrap_or(frame).sign(signer)
+    }
+
+    fn salt(&self) -> SaltLength {
+        self.dialect.profile().writing.salt
     }
 
     /// Seals a part once, whoever comes first: its own draft or that of the last part.
@@ -130,7 +138,9 @@ impl Draft {
                     // Who reads another form may well read the longest salt alone.
                     signer.sign_with(&input.message_for(cover), SaltLength::Max)?
                 }
-                (MessageKind::Direct | MessageKind::Public, _) => signer.sign(&input.message())?,
+                (MessageKind::Direct | MessageKind::Public, _) => {
+                    signer.sign_with(&input.message(), self.salt())?
+                }
             };
             let content_sig = Binary::new(content_sig);
             Ok(Sealed { ciphertext: input.ciphertext, content_sig })

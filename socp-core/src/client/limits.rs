@@ -17,6 +17,8 @@ pub struct Limits {
     pub drafts_in_flight: usize,
     /// Written messages whose ERROR is still recognised.
     pub sent_references: usize,
+    /// Messages of people who are not known yet: they wait for the list that is asked for.
+    pub strangers: usize,
     /// Messages of one long text (decisions §1).
     pub text_parts: usize,
     /// Longest `meta` of our own, in bytes (decisions §1).
@@ -64,6 +66,7 @@ impl Default for Limits {
             queued_commands: 1_000,
             drafts_in_flight: 64,
             sent_references: 4_096,
+            strangers: 64,
             text_parts: 16,
             meta_bytes: 4 * 1024,
             name_bytes: 512,
@@ -104,6 +107,10 @@ pub struct Timing {
     pub missing: Duration,
     /// A LIST_RESPONSE must have come within this.
     pub list: Duration,
+    /// Servers that do not tell of everybody are asked this often; each answer costs them a signature.
+    pub relist: Duration,
+    /// When somebody unknown writes, they are asked at once, but not sooner than this after the last time.
+    pub relist_soonest: Duration,
     /// Challenges that follow sooner than this on an answered one are not answered: a proof costs us a
     /// private-key operation.
     pub challenge: Duration,
@@ -133,6 +140,8 @@ impl Default for Timing {
             redial_slowest: secs(60),
             missing: secs(30),
             list: secs(15),
+            relist: secs(15),
+            relist_soonest: secs(1),
             challenge: secs(5),
             flush: secs(10),
             parts: secs(30),
@@ -157,6 +166,8 @@ impl Timing {
             redial_slowest,
             missing,
             list,
+            relist,
+            relist_soonest,
             challenge,
             flush,
             parts,
@@ -174,6 +185,8 @@ impl Timing {
             redial_slowest: redial_slowest.max(Duration::from_millis(2)),
             missing: sane(missing),
             list: sane(list),
+            relist: sane(relist),
+            relist_soonest: sane(relist_soonest),
             challenge: sane(challenge),
             flush: sane(flush),
             parts: sane(parts),

@@ -18,12 +18,14 @@ mod profile;
 mod records;
 mod roster;
 mod sealed;
+mod seed;
 mod session;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -39,6 +41,7 @@ pub use label::{MAX_LABEL_CHARS, escape_label, escape_text};
 pub use limits::{Limits, Timing};
 pub use records::*;
 pub use sealed::{Opened, SealedMessage};
+pub use seed::{PasswordFrame, PasswordNotice, Registration};
 
 use crate::crypto::{
     Admission, Check, Claimed, Purpose, Refusal, Unverified, Verified, Verifier, manifest_check,
@@ -53,12 +56,17 @@ use label::escape_detail;
 use outbox::Outbox;
 use parts::Parts;
 use profile::PendingMeta;
+use seed::Held;
 use session::{Outage, Phase, Stage};
 
 /// The client machine.
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    /// Our id where servers log in by key; `config` has the one of now.
+    native_id: UserId,
+    /// Whether people know that the server logs in by password.
+    told_seed: bool,
     /// Who answers at our server's address, once we know.
     pin: Option<ServerPin>,
     phase: Phase,
@@ -68,6 +76,8 @@ pub struct Client {
     missing_until: Option<Duration>,
     outbox: Outbox,
     inbox: Inbox,
+    /// Messages of people whom the server's list, which is asked for, may know.
+    strangers: VecDeque<Held>,
     /// Long texts that are not complete.
     parts: Parts,
     files: Files,
@@ -102,7 +112,10 @@ impl Client {
         let config = Config { timing: config.timing.clone().sane(), meta, ..config };
         let limits = &config.limits;
         Self {
-            pin: servers.into_iter().find(|pin| pin.address == config.address),
+            pin: servers.into_iter().find(|pin| {
+                let is_given = config.server_key.as_ref().is_none_or(|key| *key == pin.key);
+                pin.address == config.address && is_given
+            }),
             phase: Phase::Waiting { until: now.instant },
             outage: Outage::default(),
             directory: Directory::new(
@@ -115,12 +128,15 @@ impl Client {
             missing_until: None,
             outbox: Outbox::default(),
             inbox: Inbox::new(shown, limits.shown),
+            strangers: VecDeque::new(),
             parts: Parts::default(),
             files: Files::default(),
             pending_meta: None,
             clock: Clock { last: 0, instant: now.instant },
             chance: ChaCha20Rng::from_seed(config.seed),
             quit_at: None,
+            native_id: config.user_id.clone(),
+            told_seed: false,
             config,
         }
     }
@@ -141,8 +157,8 @@ impl Client {
                 Some(check) => Admission::Verify(Unverified::new(frame, vec![check])),
                 None => Admission::Accept(Verified::unchecked(frame)),
             };
-        } else if let Some(pin) = &self.pin {
-            pin.key.clone()
+        } else if let Some(key) = self.server_key() {
+            key.clone()
         } else {
             // A server of the standard shows no key, so there is nothing to check its word with; users' own holds.
             let checks = self.rotation_checks(&frame);
@@ -156,7 +172,7 @@ impl Client {
         }
         let hint = match &self.phase {
             Phase::Open(link) => link.hint,
-            Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => None,
+            Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => None,
         };
         let claimed = Claimed::Payload { hint };
         let mut checks = vec![Check { purpose: Purpose::Transport, key, required: true, claimed }];
@@ -221,12 +237,13 @@ impl Client {
             Event::LinkClosed { why } => match self.phase {
                 Phase::Open(_) => self.on_link_lost(now, &why, &mut out),
                 // Closed by ourselves already.
-                Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => {}
+                Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => {}
             },
             Event::DialFailed { why } => match self.phase {
                 Phase::Dialling => self.on_link_lost(now, &why, &mut out),
-                Phase::Waiting { .. } | Phase::Open(_) | Phase::Stopped => {}
+                Phase::Waiting { .. } | Phase::Open(_) | Phase::Locked | Phase::Stopped => {}
             },
+            Event::Password => self.on_password(now),
             Event::Wakeup => {}
             Event::Command { reference, command } => self.on_command(now, reference, command, &mut out),
             Event::Written(draft) => self.on_written(draft, &mut out),
@@ -254,18 +271,22 @@ impl Client {
         let after = |from: Duration, interval, reason| deadline(from.saturating_add(interval), reason);
         let of_phase = match &self.phase {
             Phase::Waiting { until } if self.quit_at.is_none() => [deadline(*until, "dial"), None, None],
-            Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => [None, None, None],
+            Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => [None, None, None],
             Phase::Open(link) => [
                 after(link.heard, timing.silence, "silence"),
                 after(link.pinged, timing.ping, "ping"),
                 match link.stage {
-                    Stage::Greeting | Stage::Proving | Stage::Syncing { ask_at: None, .. } => {
-                        after(link.opened, timing.login, "login")
+                    Stage::Greeting if link.guess_at.is_some() => {
+                        link.guess_at.and_then(|at| deadline(at, "guess"))
                     }
+                    Stage::Greeting
+                    | Stage::Proving
+                    | Stage::Password(_)
+                    | Stage::Syncing { ask_at: None, .. } => after(link.opened, timing.login, "login"),
                     Stage::Syncing { ask_at: Some(at), .. } => {
                         deadline(at.min(link.opened.saturating_add(timing.login)), "directory")
                     }
-                    Stage::Ready => None,
+                    Stage::Ready => link.relist_at.and_then(|at| deadline(at, "list of users")),
                 },
             ],
         };
@@ -290,7 +311,7 @@ impl Client {
                 self.phase = Phase::Dialling;
                 out.push(Action::Dial(self.config.address.clone()));
             }
-            Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => {}
+            Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => {}
             Phase::Open(link) => {
                 if link.stage != Stage::Ready && due(link.opened, timing.login) {
                     self.drop_link(now, "the login took too long", out);
@@ -305,7 +326,17 @@ impl Client {
                         Stage::Syncing { ask_at: Some(at), .. } if at <= now.instant => {
                             self.on_directory_late(now, out);
                         }
-                        Stage::Greeting | Stage::Proving | Stage::Syncing { .. } | Stage::Ready => {}
+                        Stage::Greeting if link.guess_at.take_if(|at| *at <= now.instant).is_some() => {
+                            self.greet_seed(now, out);
+                        }
+                        Stage::Ready if link.relist_at.is_some_and(|at| at <= now.instant) => {
+                            self.on_relist(now, out);
+                        }
+                        Stage::Greeting
+                        | Stage::Proving
+                        | Stage::Password(_)
+                        | Stage::Syncing { .. }
+                        | Stage::Ready => {}
                     }
                 }
             }
@@ -315,6 +346,7 @@ impl Client {
         }
         if self.outbox.list_until().is_some_and(|at| at <= now.instant) {
             self.on_list_timeout(out);
+            self.release(now, out);
         }
         if self.pending_meta.as_ref().is_some_and(|pending| pending.until <= now.instant) {
             self.fail_meta_change("the server did not answer", out);
@@ -330,11 +362,12 @@ impl Client {
         let time_is_up = quit_at <= now.instant;
         match self.phase {
             Phase::Stopped => return,
-            Phase::Waiting { .. } => self.fail_commands("not connected", out),
+            Phase::Waiting { .. } | Phase::Locked => self.fail_commands("not connected", out),
             Phase::Dialling | Phase::Open(_) => {}
         }
         let idle = self.outbox.is_idle()
             && self.inbox.len() == 0
+            && self.strangers.is_empty()
             && self.files.is_idle()
             && self.pending_meta.is_none();
         if !idle && !time_is_up {
@@ -351,11 +384,16 @@ impl Client {
     fn deaf(&self) -> Option<&'static str> {
         match (&self.phase, self.quit_at) {
             (Phase::Stopped, _) => Some("the client has stopped"),
-            (Phase::Waiting { .. } | Phase::Dialling | Phase::Open(_), Some(_)) => {
+            (Phase::Waiting { .. } | Phase::Dialling | Phase::Open(_) | Phase::Locked, Some(_)) => {
                 Some("the client is quitting")
             }
-            (Phase::Waiting { .. } | Phase::Dialling | Phase::Open(_), None) => None,
+            (Phase::Waiting { .. } | Phase::Dialling | Phase::Open(_) | Phase::Locked, None) => None,
         }
+    }
+
+    /// The server's key: pinned, or given by the user.
+    fn server_key(&self) -> Option<&PublicKey> {
+        self.pin.as_ref().map(|pin| &pin.key).or(self.config.server_key.as_ref())
     }
 
     /// The pinned key of a user: online, offline, or ourselves.
@@ -376,7 +414,7 @@ impl Client {
         })
     }
 
-    /// Our id.
+    /// Our id, at the server that we talk to.
     pub fn user_id(&self) -> &UserId {
         &self.config.user_id
     }
@@ -390,7 +428,7 @@ impl Client {
     pub fn is_ready(&self) -> bool {
         match &self.phase {
             Phase::Open(link) => link.stage == Stage::Ready,
-            Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped => false,
+            Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => false,
         }
     }
 

@@ -133,7 +133,8 @@ impl Audience {
 impl Outbox {
     /// Whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.jobs.is_empty() && self.listing.is_none()
+        let awaited = self.listing.as_ref().is_some_and(|listing| !listing.references.is_empty());
+        self.waiting.is_empty() && self.jobs.is_empty() && !awaited
     }
 
     /// Drafts that are at the border for this session.
@@ -315,8 +316,20 @@ impl Client {
         };
         self.outbox.drafts.insert(id, piece);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
-        let cover = self.directory.cover(&to);
-        out.push(Action::Seal(Draft { id, kind, from, own_key, to, key, cover, content, part, whole }));
+        let (dialect, cover) = (self.dialect(), self.directory.cover(&to));
+        out.push(Action::Seal(Draft {
+            id,
+            kind,
+            from,
+            own_key,
+            to,
+            key,
+            dialect,
+            cover,
+            content,
+            part,
+            whole,
+        }));
     }
 
     /// Notes a part of a long text; gives its place, and with the last one all that its recipient gets.
@@ -452,7 +465,21 @@ impl Client {
         }
     }
 
+    /// Asks who is online, for nobody in particular.
+    pub(super) fn refresh_list(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.outbox.listing.is_none() {
+            let listing = Listing { references: Vec::new(), until: None, users: BTreeSet::new() };
+            self.outbox.listing = Some(listing);
+            self.request_list(now, out);
+        }
+    }
+
     fn request_list(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.must_ask() {
+            // Who is not in the answer has gone.
+            self.directory.begin_session();
+            self.note_listed(now);
+        }
         if let Some(listing) = &mut self.outbox.listing {
             listing.until = Some(now.instant.saturating_add(self.config.timing.list));
         }

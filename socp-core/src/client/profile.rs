@@ -88,6 +88,9 @@ impl Client {
         let refused = |out: &mut Vec<Action>, why: &str| {
             failed(out, Some(reference), ErrorCode::UnknownType, why);
         };
+        if self.is_ready() && self.must_ask() {
+            return refused(out, "this server shows others nothing of you but your id");
+        }
         if self.pending_meta.is_some() {
             return refused(out, "another change is under way");
         }

@@ -40,10 +40,10 @@ impl Client {
         }
     }
 
-    /// `event` tells USER_ADDED and USER_REMOVED from gossip (decisions §5); servers that proved a key
+    /// `event` tells USER_ADDED and USER_REMOVED from gossip (decisions §5); native servers, which prove a key,
     /// write it.
     fn is_event(&self, event: Option<&str>, name: &str) -> bool {
-        event.map_or(self.pin.is_none(), |event| event == name)
+        event.map_or(self.pin.is_none() || self.must_ask(), |event| event == name)
     }
 
     pub(super) fn on_user_key_conflict(&mut self, conflict: &UserKeyConflict, out: &mut Vec<Action>) {

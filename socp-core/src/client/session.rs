@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use crate::crypto::{Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Verified};
+use crate::dialect::Dialect;
 use crate::wire::{
     Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Meta,
     Payload, Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
@@ -16,6 +17,7 @@ use super::api::{Action, MessageKind, Notice};
 use super::inbox::failed;
 use super::label::escape_detail;
 use super::records::{Record, ServerPin};
+use super::seed::Step;
 use super::{Client, dropped};
 
 /// Where the client stands with its server.
@@ -27,6 +29,8 @@ pub(super) enum Phase {
     Dialling,
     /// A socket is open.
     Open(Link),
+    /// Until there is a password for the server.
+    Locked,
     /// For good.
     Stopped,
 }
@@ -41,6 +45,13 @@ pub(super) struct Link {
     pub(super) stage: Stage,
     /// When a challenge was answered last.
     answered: Option<Duration>,
+    /// What the server speaks, as far as we know.
+    pub(super) dialect: Dialect,
+    /// When a server that does not answer our hello is taken for one that does not know it.
+    pub(super) guess_at: Option<Duration>,
+    /// When the server is asked again who is online, if it must be, and when it was last.
+    pub(super) relist_at: Option<Duration>,
+    pub(super) listed: Duration,
     /// The id of a server that logged us in without showing a key.
     unproven: Option<ServerId>,
     /// How the server signs.
@@ -54,6 +65,8 @@ pub(super) enum Stage {
     Greeting,
     /// LOGIN_PROOF is sent.
     Proving,
+    /// A login by password is under way.
+    Password(Step),
     /// Logged in; the directory is on its way, or is asked for at `ask_at`, or was asked for.
     Syncing { ask_at: Option<Duration>, asked: bool },
     /// Messages may be sent.
@@ -68,7 +81,7 @@ pub(super) struct Outage {
     /// Whether people know that there is no session.
     told: bool,
     /// The last refusal that people know of.
-    refused: Option<ErrorCode>,
+    pub(super) refused: Option<ErrorCode>,
     /// Whether there ever was a session.
     had_session: bool,
 }
@@ -84,7 +97,7 @@ impl Client {
                 return out
                     .push(Action::Close { code: close_code::NORMAL, reason: "the client has stopped" });
             }
-            Phase::Waiting { .. } | Phase::Open(_) => {
+            Phase::Waiting { .. } | Phase::Open(_) | Phase::Locked => {
                 return dropped(out, "a link that was not asked for", "");
             }
         }
@@ -94,11 +107,15 @@ impl Client {
             pinged: now.instant,
             stage: Stage::Greeting,
             answered: None,
+            dialect: self.config.dialect.unwrap_or(Dialect::Standard),
+            // Half of the time is enough for any native server; then there is still the other half.
+            guess_at: self.may_be_seed().then(|| now.instant.saturating_add(self.config.timing.login / 2)),
+            relist_at: None,
+            listed: now.instant,
             unproven: None,
             hint: None,
         });
-        let hello = self.hello(self.config.meta.clone());
-        self.send_to_server(now, &Payload::UserHello(hello), out);
+        self.greet(now, out);
     }
 
     /// Who we are, and what others see of us.
@@ -121,10 +138,26 @@ impl Client {
             Some(server_id) => Recipient::from(server_id),
             None => Recipient::Named(self.config.address.to_string().into()),
         };
-        let from = self.config.user_id.id().clone();
+        self.send_frame(now, to, payload, out)
+    }
+
+    /// Sends a frame as our server wants it, if it does.
+    pub(super) fn send_frame(
+        &mut self,
+        now: Now,
+        to: Recipient,
+        payload: &Payload,
+        out: &mut Vec<Action>,
+    ) -> Timestamp {
         let ts = self.clock.next(now);
-        out.push(Action::Send(Unsigned::new(from, to, ts, SharedPayload::new(payload))));
+        self.write(to, ts, payload, out);
         ts
+    }
+
+    fn write(&self, to: Recipient, ts: Timestamp, payload: &Payload, out: &mut Vec<Action>) {
+        let from = self.config.user_id.id().clone();
+        let frame = Unsigned::new(from, to, ts, SharedPayload::new(payload));
+        out.extend(frame.dressed(self.dialect()).map(Action::Send));
     }
 
     /// Sends a frame of our own to another user; its payload carries the same time.
@@ -135,8 +168,7 @@ impl Client {
         payload: &Payload,
         out: &mut Vec<Action>,
     ) {
-        let from = self.config.user_id.id().clone();
-        out.push(Action::Send(Unsigned::new(from, Recipient::from(to), ts, SharedPayload::new(payload))));
+        self.write(Recipient::from(to), ts, payload, out);
     }
 
     /// The server's id, as pinned or as it calls itself.
@@ -144,7 +176,7 @@ impl Client {
         match (&self.pin, &self.phase) {
             (Some(pin), _) => Some(&pin.server_id),
             (None, Phase::Open(link)) => link.unproven.as_ref(),
-            (None, Phase::Waiting { .. } | Phase::Dialling | Phase::Stopped) => None,
+            (None, Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped) => None,
         }
     }
 
@@ -176,15 +208,27 @@ impl Client {
             Payload::UserAdded(entry) if logged_in => self.on_user_added(now, verified, entry, out),
             Payload::UserRemoved(removed) if logged_in => self.on_user_removed(now, removed, out),
             Payload::UserKeyConflict(conflict) if logged_in => self.on_user_key_conflict(conflict, out),
+            Payload::UserHelloAck(_) => self.on_hello_ack(now, out),
+            Payload::UserRegistered(registered) => self.on_registered(now, &registered.user_id, out),
+            Payload::UserDeliver(message)
+                if logged_in && self.hold(now, MessageKind::Direct, frame, message) => {}
+            Payload::MsgPublicChannel(message)
+                if logged_in && self.hold(now, MessageKind::Public, frame, message) => {}
             Payload::UserDeliver(message) if logged_in => {
                 self.on_message(now, MessageKind::Direct, frame, message, out);
             }
             Payload::MsgPublicChannel(message) if logged_in => {
                 self.on_message(now, MessageKind::Public, frame, message, out);
             }
-            Payload::FileStart(start) if logged_in => self.on_file_start(now, verified, start, out),
-            Payload::FileChunk(chunk) if logged_in => self.on_file_chunk(now, frame, chunk, out),
-            Payload::FileEnd(end) if logged_in => self.on_file_end(frame, end, out),
+            Payload::FileStart(start) | Payload::FileStartDeliver(start) if logged_in => {
+                self.on_file_start(now, verified, start, out);
+            }
+            Payload::FileChunk(chunk) | Payload::FileChunkDeliver(chunk) if logged_in => {
+                self.on_file_chunk(now, frame, chunk, out);
+            }
+            Payload::FileEnd(end) | Payload::FileEndDeliver(end) if logged_in => {
+                self.on_file_end(frame, end, out);
+            }
             Payload::Ack(ack) if logged_in => self.on_ack(now, verified, ack, out),
             Payload::Directory(_)
             | Payload::ListResponse(_)
@@ -196,6 +240,9 @@ impl Client {
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
+            | Payload::FileStartDeliver(_)
+            | Payload::FileChunkDeliver(_)
+            | Payload::FileEndDeliver(_)
             | Payload::Ack(_) => dropped(out, "a frame before the login", frame.kind().as_str()),
             // Nothing for us to do, so far.
             Payload::Heartbeat(_)
@@ -207,11 +254,7 @@ impl Client {
             | Payload::PublicChannelKeyShare(_)
             | Payload::PublicChannelSnapshot(_)
             | Payload::UserKeyRequest(_)
-            | Payload::UserKeyAnswer(_)
-            | Payload::FileStartDeliver(_)
-            | Payload::FileChunkDeliver(_)
-            | Payload::FileEndDeliver(_)
-            | Payload::UserHelloAck(_) => {}
+            | Payload::UserKeyAnswer(_) => {}
             // What a server does not send to a user.
             Payload::ServerHelloJoin(_)
             | Payload::ServerWelcome(_)
@@ -228,7 +271,6 @@ impl Client {
             | Payload::PubkeyRequest(_)
             | Payload::MsgDirect(_)
             | Payload::UserRegister(_)
-            | Payload::UserRegistered(_)
             | Payload::UserLogin(_)
             | Payload::Unknown(_)
             | Payload::Misfit(_) => dropped(out, "a type that is not for users", frame.kind().as_str()),
@@ -247,15 +289,11 @@ impl Client {
         if super::speaks_for_itself(frame.frame(), self.is_from_server(frame.frame())) {
             return Ok(());
         }
-        match (&self.pin, self.server_id()) {
-            (Some(pin), _) if from != Some(pin.server_id.id()) => Err("not from the server"),
-            (Some(pin), _) if !frame.proven_by(Purpose::Transport, &pin.key) => {
-                Err("not signed by the server")
-            }
-            (Some(_), _) => Ok(()),
-            // Without a key nothing can be proven; the id at least must stay the same.
-            (None, Some(server_id)) if from != Some(server_id.id()) => Err("not from the server"),
-            (None, Some(_) | None) => Ok(()),
+        // Without a key nothing can be proven; the id at least must stay the same.
+        match (self.server_id(), self.server_key()) {
+            (Some(server_id), _) if from != Some(server_id.id()) => Err("not from the server"),
+            (_, Some(key)) if !frame.proven_by(Purpose::Transport, key) => Err("not signed by the server"),
+            (Some(_) | None, Some(_) | None) => Ok(()),
         }
     }
 
@@ -283,6 +321,13 @@ impl Client {
                 return self.stop("another server answers at this address", out);
             }
             Some(_) => {}
+            None if self.server_key().is_some_and(|given| *given != met.key) => {
+                let (code, wrong) =
+                    (ErrorCode::BadKey, "the server has another key than the one that you gave");
+                let detail = wrong.into();
+                out.push(Action::Notify(Notice::LoginRefused { code, detail, retrying: false }));
+                return self.stop(wrong, out);
+            }
             None => {
                 out.push(Action::Persist(Record::ServerPin(met.clone())));
                 self.pin = Some(met);
@@ -323,7 +368,7 @@ impl Client {
         };
         let Phase::Open(link) = &mut self.phase else { return };
         match link.stage {
-            Stage::Greeting | Stage::Proving => {}
+            Stage::Greeting | Stage::Proving | Stage::Password(_) => {}
             // The answer to a renewed proof.
             Stage::Syncing { .. } | Stage::Ready => return,
         }
@@ -338,12 +383,23 @@ impl Client {
         }
         if self.pin.is_none() {
             let Some(named) = frame.from() else { return dropped(out, "a login by nobody", "") };
-            link.unproven = Some(ServerId::from(named.clone()));
+            let server_id = ServerId::from(named.clone());
+            match self.config.server_key.clone() {
+                Some(key) => {
+                    let pin = ServerPin { address: self.config.address.clone(), server_id, key };
+                    out.push(Action::Persist(Record::ServerPin(pin.clone())));
+                    self.pin = Some(pin);
+                }
+                None => link.unproven = Some(server_id),
+            }
         }
         let ask_at = Some(now.instant.saturating_add(self.config.timing.directory));
         link.stage = Stage::Syncing { ask_at, asked: false };
         self.directory.begin_session();
         self.missing_until = None;
+        if self.must_ask() {
+            self.on_directory_late(now, out);
+        }
     }
 
     /// Without DIRECTORY the server is asked for its list.
@@ -358,7 +414,7 @@ impl Client {
         let Phase::Open(link) = &mut self.phase else { return };
         match link.stage {
             Stage::Syncing { asked, .. } => link.stage = Stage::Syncing { ask_at: None, asked },
-            Stage::Greeting | Stage::Proving | Stage::Ready => return,
+            Stage::Greeting | Stage::Proving | Stage::Password(_) | Stage::Ready => return,
         }
         // A long directory over a slow link has its time, as long as it comes.
         link.opened = now.instant;
@@ -371,12 +427,16 @@ impl Client {
         let Phase::Open(link) = &self.phase else { return };
         let syncing = match link.stage {
             Stage::Syncing { asked, .. } => asked,
-            Stage::Greeting | Stage::Proving | Stage::Ready => false,
+            Stage::Greeting | Stage::Proving | Stage::Password(_) | Stage::Ready => false,
         };
         if !syncing && self.outbox.list_until().is_none() {
             return dropped(out, "a list that nobody asked for", "");
         }
         self.confirm(now, frame, &page.users, out);
+        if page.is_last() && self.must_ask() {
+            self.on_missing(now, out);
+            self.release(now, out);
+        }
         if !syncing {
             self.on_listed(&page.users, page.is_last(), out);
         } else if page.is_last() {
@@ -386,8 +446,10 @@ impl Client {
 
     /// Everybody online is known.
     fn on_synced(&mut self, now: Now, out: &mut Vec<Action>) {
+        let must_ask = self.must_ask();
         if let Phase::Open(link) = &mut self.phase {
             link.stage = Stage::Ready;
+            link.relist_at = must_ask.then(|| now.instant.saturating_add(self.config.timing.relist));
         }
         let had_session = self.outage.had_session;
         self.outage = Outage { had_session: true, ..Outage::default() };
@@ -397,7 +459,8 @@ impl Client {
         match self.server_id() {
             Some(server_id) if !had_session => {
                 let (server_id, proven) = (server_id.clone(), self.pin.is_some());
-                out.push(Action::Notify(Notice::Ready { server_id, proven }));
+                let user_id = self.config.user_id.clone();
+                out.push(Action::Notify(Notice::Ready { user_id, server_id, proven }));
             }
             Some(_) | None => out.push(Action::Notify(Notice::Reconnected)),
         }
@@ -405,11 +468,14 @@ impl Client {
 
     /// ERROR (§9.5): about a message, about the login, or the end of the session.
     fn on_error(&mut self, now: Now, report: &ErrorReport, out: &mut Vec<Action>) {
+        if self.on_login_refused(now, report, out) {
+            return;
+        }
         let Phase::Open(link) = &self.phase else { return };
         let detail = escape_detail(&report.detail);
         let code = report.code.clone();
         match link.stage {
-            Stage::Greeting | Stage::Proving => {
+            Stage::Greeting | Stage::Proving | Stage::Password(_) => {
                 let retrying = !matches!(code, ErrorCode::BadKey | ErrorCode::InvalidSig);
                 if !retrying || self.outage.refused.as_ref() != Some(&code) {
                     self.outage.refused = Some(code.clone());
@@ -446,6 +512,7 @@ impl Client {
     /// The link is gone, or the dial came to nothing.
     pub(super) fn on_link_lost(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
         self.outbox.on_link_lost();
+        self.release(now, out);
         self.on_meta_cut_off(out);
         self.on_files_cut_off(now, "the link to the server was lost", out);
         self.missing_until = None;

@@ -9,6 +9,7 @@ use crate::crypto::{
     ContentCover, CryptoError, Opener, RSA_BYTES, SaltLength, Sealer, SharedPayload, Signature, Signer,
     Unsigned, Verifier,
 };
+use crate::dialect::Dialect;
 use crate::wire::{
     Directory, DirectoryEntry, ErrorReport, FrameRef, FrameType, LoginChallenge, Message, Meta, Nonce,
     Recipient, UserLoggedIn, UserRemoved,
@@ -39,8 +40,14 @@ pub(super) fn fake_key(name: &str) -> FakeKey {
     FakeKey(PublicKey::from_der(&der).expect("the right prefix, 512 bytes, the right suffix"))
 }
 
-fn fake_signature(key: &PublicKey, message: &[u8]) -> Vec<u8> {
-    Sha256::new().chain_update(key.id().as_bytes()).chain_update(message).finalize().repeat(16)
+fn fake_signature(key: &PublicKey, message: &[u8], salt: SaltLength) -> Vec<u8> {
+    let salt = salt.bytes().to_be_bytes();
+    Sha256::new()
+        .chain_update(salt)
+        .chain_update(key.id().as_bytes())
+        .chain_update(message)
+        .finalize()
+        .repeat(16)
 }
 
 impl Signer for FakeKey {
@@ -49,8 +56,7 @@ impl Signer for FakeKey {
     }
 
     fn sign_with(&self, message: &[u8], salt: SaltLength) -> Result<Signature, CryptoError> {
-        assert_eq!(salt, SaltLength::Digest, "a client writes no other");
-        Ok(fake_signature(&self.0, message).into())
+        Ok(fake_signature(&self.0, message, salt).into())
     }
 }
 
@@ -67,7 +73,7 @@ pub(super) struct Fake;
 
 impl Verifier for Fake {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8], salt: SaltLength) -> bool {
-        salt == SaltLength::Digest && signature == fake_signature(key, message)
+        signature == fake_signature(key, message, salt)
     }
 }
 
@@ -270,6 +276,7 @@ impl Scene {
             own_key: fake_key(from).0,
             to: self.client.user_id().clone(),
             key: self.own.0.clone(),
+            dialect: Dialect::Standard,
             cover: ContentCover::default(),
             content: Arc::new(Content::new(text.into(), Timestamp(ts))),
             part: None,
@@ -347,4 +354,9 @@ pub(super) fn public(name: &str) -> PublicKey {
         .pubkey
         .and_then(|field| field.key().cloned().ok())
         .expect("fake keys are good")
+}
+
+pub(super) fn ready(scene: &Scene, proven: bool) -> Action {
+    let user_id = scene.client.user_id().clone();
+    Action::Notify(Notice::Ready { user_id, server_id: scene.server_id.clone(), proven })
 }

@@ -112,6 +112,10 @@ pub struct Profile {
     pub asks_for_keys: bool,
     /// Who signs users' frames that the standard does not wrap.
     pub user_frames: UserFrames,
+    /// How its servers log users in.
+    pub logins: Logins,
+    /// Whether its servers tell their users of everybody who comes and goes, or must be asked.
+    pub tells_of_all: bool,
     /// What its clients sign of a direct message (§12); `None`: nothing that binds anybody.
     pub content: Option<ContentCover>,
 }
@@ -169,6 +173,15 @@ pub enum UserFrames {
     Wrapped,
     /// They reach nobody there.
     Unknown,
+}
+
+/// How a server logs users in (decisions §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logins {
+    /// By a hello, and a proof that they have their key.
+    Key,
+    /// By a password, after a hello that says nothing.
+    Password,
 }
 
 impl Profile {

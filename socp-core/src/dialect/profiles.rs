@@ -1,6 +1,6 @@
 //! The table. Facts: `docs/dialects.md`.
 
-use super::{Dialect, Edit, Mark, Profile, UserFrames, WelcomeClients, Writing};
+use super::{Dialect, Edit, Logins, Mark, Profile, UserFrames, WelcomeClients, Writing};
 use crate::crypto::{ContentCover, SaltLength};
 use crate::wire::{Base64Form, FrameType, KeyForm};
 
@@ -20,6 +20,8 @@ const STANDARD: Profile = Profile {
     welcome_clients: WelcomeClients::Users,
     asks_for_keys: false,
     user_frames: UserFrames::Relayed,
+    logins: Logins::Key,
+    tells_of_all: true,
     content: Some(ContentCover::Bytes),
 };
 
@@ -46,6 +48,11 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
         // Frames whose `from` is not the link's peer are thrown away.
         relays: false,
         user_frames: UserFrames::Wrapped,
+        // Neither its servers nor its clients know these.
+        omits: &[FrameType::Ack, FrameType::CtrlClose],
+        logins: Logins::Password,
+        // Of those at other servers alone.
+        tells_of_all: false,
         ..STANDARD
     },
     Profile {

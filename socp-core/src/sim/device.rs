@@ -192,6 +192,8 @@ impl World {
                 }
             }
             Action::Notify(notice) => self.notified(device, notice),
+            // No server here logs in by password.
+            Action::Password(_) => {}
             // People here send no files, and keep none that liars offer.
             Action::File(_) => {}
         }

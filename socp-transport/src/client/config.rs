@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use socp_core::client::{Limits, Record, Timing};
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::wire::{HostPort, Meta, Rotation, UserId};
+use socp_core::dialect::Dialect;
+use socp_core::wire::{HostPort, Meta, PublicKey, Rotation, UserId};
+use zeroize::Zeroizing;
 
 use crate::pool::Pool;
 use crate::store::{MemoryStore, Store};
@@ -28,6 +30,14 @@ pub struct ClientConfig {
     pub key: Arc<PrivateKey>,
     /// Our id; that of the rotations, or the key's own (decisions §4), unless given.
     pub user_id: Option<UserId>,
+    /// How the server speaks, if that is not to be found out.
+    pub dialect: Option<Dialect>,
+    /// The server's key, if it is known: servers that log users in by password show none.
+    pub server_key: Option<PublicKey>,
+    /// Our id at a server that knows users by names, if it is another one there.
+    pub seed_id: Option<UserId>,
+    /// Our password for this server, if it is one that logs users in by password. It crosses the link.
+    pub password: Option<Zeroizing<String>>,
     /// How our key follows from our first one, for those who know an earlier one (decisions §4):
     /// [`rotate`](socp_core::crypto::rotate) makes it.
     pub rotations: Vec<Rotation>,
@@ -61,6 +71,10 @@ impl ClientConfig {
             allow_plain: false,
             key,
             user_id: None,
+            dialect: None,
+            server_key: None,
+            seed_id: None,
+            password: None,
             rotations: Vec::new(),
             meta: Meta::empty(),
             downloads: None,

@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
-use socp_core::client::{Action, Client, Command, Event, KnownUser, Notice, Record, SealedMessage};
+use socp_core::client::{
+    Action, Client, Command, Event, KnownUser, Notice, PasswordFrame, Record, Registration, SealedMessage,
+};
 use socp_core::close_code;
 use socp_core::crypto::aws_lc::{PrivateKey, Provider};
 use socp_core::crypto::{Admission, CryptoError, Signed};
-use socp_core::wire::{Frame, WireText};
+use socp_core::wire::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Duration, timeout};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::files::Files;
 use super::link::{Context, LinkHandle, LinkNumber};
 use crate::driver::{Clock, Failure, OwnWork, Signing};
+use crate::password;
 use crate::pool::{Lane, Pool};
 use crate::store::{Slot, StoreWriter};
-use crate::ws::{Entry, Failed, Gate, Item};
+use crate::ws::{Entry, Failed, Gate, Item, PendingText};
 
 /// Messages of other tasks that wait for the driver.
 pub(super) const INBOX: usize = 256;
@@ -34,6 +37,10 @@ pub(super) const MAX_WORK: usize = 1024;
 /// How long the last frames and the close frame may take.
 const GOODBYE: Duration = Duration::from_secs(4);
 
+/// What we leave at a seed's server where its own clients leave their private key: the server sees the password, so
+/// it could open it.
+const NO_KEY: &str = "socp-client keeps its private key to itself";
+
 /// What reaches the driver.
 pub(super) enum Input {
     /// A link came up.
@@ -46,6 +53,8 @@ pub(super) enum Input {
     Event(Event),
     /// The user wants something. With `outcome` the notice that ends it goes there, else to all.
     Command { reference: u64, command: Command, outcome: Option<oneshot::Sender<Notice>> },
+    /// The user's password for this server.
+    Password(Zeroizing<String>),
     /// Who is online?
     Users(oneshot::Sender<Vec<KnownUser>>),
 }
@@ -57,6 +66,8 @@ pub(super) type Written<T> = (T, oneshot::Receiver<()>);
 pub(super) struct Driver {
     pub(super) machine: Client,
     pub(super) key: Arc<PrivateKey>,
+    /// For this server.
+    pub(super) password: Option<Arc<Zeroizing<String>>>,
     pub(super) pool: Arc<Pool>,
     pub(super) signing: Signing,
     pub(super) sealing: OwnWork,
@@ -167,6 +178,10 @@ impl Driver {
                 }
                 self.handle(Event::Command { reference, command });
             }
+            Input::Password(password) => {
+                self.password = Some(Arc::new(password));
+                self.handle(Event::Password);
+            }
             Input::Users(reply) => {
                 let _ = reply.send(self.machine.users());
             }
@@ -197,6 +212,7 @@ impl Driver {
                     let item = self.signing.item(unsigned, 1);
                     self.push(Entry { item, gate: gate.clone(), written: None });
                 }
+                Action::Password(frame) => self.log_in(frame),
                 Action::Seal(draft) => {
                     let (id, key) = (draft.id(), self.key.clone());
                     let failed = move |error| Event::DraftFailed(id, error);
@@ -218,6 +234,7 @@ impl Driver {
             Action::Persist(record) => Some(record.clone()),
             Action::Dial(_)
             | Action::Send(_)
+            | Action::Password(_)
             | Action::Seal(_)
             | Action::Open(_)
             | Action::File(_)
@@ -266,11 +283,39 @@ impl Driver {
                 None => Err(Failed),
             }
         });
-        let text: Shared<BoxFuture<'static, Result<Option<WireText>, Failed>>> =
-            async move { sealing.await.unwrap_or(Err(Failed)) }.boxed().shared();
+        let text: PendingText = async move { sealing.await.unwrap_or(Err(Failed)) }.boxed().shared();
         let (written, was_written) = oneshot::channel();
         self.written.push_back((on_written, was_written));
         self.push(Entry { item: Item::Pending { text, bytes: BYTES }, gate, written: Some(written) });
+    }
+
+    /// Writes a frame with the user's password, or what is derived from it.
+    fn log_in(&mut self, frame: PasswordFrame) {
+        /// With a sealed text and its key in base64.
+        const BYTES: usize = 2048;
+        // The machine was told that there is one.
+        let Some(password) = self.password.clone() else { return };
+        let ticket = self.sealing.begin();
+        let pool = self.pool.clone();
+        let writing = self.context.tasks.spawn(async move {
+            let work = move || match frame.registers() {
+                false => Ok(frame.login(&password)),
+                true => {
+                    let privkey_store = &password::seal(&password, NO_KEY)?;
+                    let pake_password = &password::verifier(&password)?;
+                    Ok(frame.registration(Registration { privkey_store, pake_password }))
+                }
+            };
+            let written = pool.run(Lane::Chat, work).await;
+            ticket.finish(match &written {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(Failure::Signer(*error)),
+                Err(error) => Err((*error).into()),
+            })?;
+            written.map_err(|_| Failed)?.map(Some).map_err(|_: CryptoError| Failed)
+        });
+        let text: PendingText = async move { writing.await.unwrap_or(Err(Failed)) }.boxed().shared();
+        self.push(Item::Pending { text, bytes: BYTES }.into());
     }
 
     fn open(&mut self, message: SealedMessage) {

@@ -4,16 +4,18 @@ mod files;
 mod people;
 
 use serde::Serialize;
-use socp_core::client::{Doubt, KnownUser, MessageKind, Notice, SentTo, escape_label, escape_text};
+use socp_core::client::{
+    Doubt, KnownUser, MessageKind, Notice, PasswordNotice, SentTo, escape_label, escape_text,
+};
 use socp_core::wire::{ErrorCode, Meta, UserId};
 
 /// A notice as lines of text, without line ends; none if it is not for people. `me` is our own id. What others wrote is
 /// escaped: every element is one line.
 pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
     match notice {
-        Notice::Ready { server_id, proven } => {
+        Notice::Ready { user_id, server_id, proven } => {
             let doubt = if *proven { "" } else { " (this server proves nothing)" };
-            let (me, server) = (escape_label(me.as_str()), escape_label(server_id.as_str()));
+            let (me, server) = (escape_label(user_id.as_str()), escape_label(server_id.as_str()));
             vec![format!("[ready] you are {me} on server {server}{doubt}")]
         }
         Notice::Reconnected => vec!["[reconnected]".into()],
@@ -21,6 +23,7 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
         Notice::LoginRefused { code, detail, retrying } => {
             vec![error(code, detail), format!("[login refused] {}", advice(code, *retrying))]
         }
+        Notice::Password(notice) => vec![people::password(notice)],
         Notice::Replaced { detail } => {
             let why = "[replaced] this user has logged in elsewhere, so this session is over";
             vec![error(&ErrorCode::NameInUse, detail), why.into()]
@@ -88,12 +91,21 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
     }
 }
 
-/// A notice as one JSON object on one line, without a line end; `None` if there is no event for it. `me` is our own id.
+/// A notice as one JSON object on one line, without a line end; `None` if there is no event for it.
 /// Texts of messages are as they were written, labels escaped as everywhere.
-pub fn json(notice: &Notice, me: &UserId) -> Option<String> {
+pub fn json(notice: &Notice) -> Option<String> {
     let event = match notice {
-        Notice::Ready { server_id, proven } => {
-            Event::Ready { user_id: me.as_str(), server_id: server_id.as_str(), proven: *proven }
+        Notice::Ready { user_id, server_id, proven } => {
+            Event::Ready { user_id: user_id.as_str(), server_id: server_id.as_str(), proven: *proven }
+        }
+        Notice::Password(PasswordNotice::Found { user_id }) => {
+            Event::PasswordServer { user_id: user_id.as_str() }
+        }
+        Notice::Password(PasswordNotice::Needed { user_id, refused }) => {
+            Event::PasswordNeeded { user_id: user_id.as_str(), refused: refused.as_deref() }
+        }
+        Notice::Password(PasswordNotice::Registered { user_id }) => {
+            Event::Registered { user_id: user_id.as_str() }
         }
         Notice::Reconnected => Event::Reconnected,
         Notice::Disconnected { reason } => Event::Disconnected { reason },
@@ -206,6 +218,17 @@ enum Event<'a> {
         user_id: &'a str,
         server_id: &'a str,
         proven: bool,
+    },
+    PasswordServer {
+        user_id: &'a str,
+    },
+    PasswordNeeded {
+        user_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<&'a str>,
+    },
+    Registered {
+        user_id: &'a str,
     },
     Reconnected,
     Disconnected {
@@ -352,7 +375,7 @@ mod tests {
 
     fn both(notice: &Notice) -> (String, String) {
         let me = "alice-id".parse().unwrap();
-        (plain(notice, &me).join("\n"), json(notice, &me).unwrap_or_default())
+        (plain(notice, &me).join("\n"), json(notice).unwrap_or_default())
     }
 
     #[test]
@@ -381,7 +404,11 @@ mod tests {
                 r#"{"event":"public","from":"bob-id","label":"bob","text":"hi","verified":false,"reason":"no content signature","ts":7}"#,
             ),
             (
-                Notice::Ready { server_id: "s".parse().unwrap(), proven: true },
+                Notice::Ready {
+                    user_id: "alice-id".parse().unwrap(),
+                    server_id: "s".parse().unwrap(),
+                    proven: true,
+                },
                 "[ready] you are alice-id on server s",
                 r#"{"event":"ready","user_id":"alice-id","server_id":"s","proven":true}"#,
             ),
@@ -404,6 +431,14 @@ mod tests {
                 Notice::Sent { reference: 2, to: SentTo::Everyone { recipients: 2, failed: 1 } },
                 "[sent] to all: 2, not to 1",
                 r#"{"event":"sent","to":"*","recipients":2,"failed":1,"ref":2}"#,
+            ),
+            (
+                Notice::Password(PasswordNotice::Needed {
+                    user_id: "alice".parse().unwrap(),
+                    refused: Some("password invalid".into()),
+                }),
+                "[login refused] password invalid: the password is wrong, or alice is somebody else here",
+                r#"{"event":"password_needed","user_id":"alice","refused":"password invalid"}"#,
             ),
             (Notice::Reconnected, "[reconnected]", r#"{"event":"reconnected"}"#),
             (

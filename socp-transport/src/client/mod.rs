@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
+use zeroize::Zeroizing;
 
 pub use config::ClientConfig;
 
@@ -98,6 +99,10 @@ impl Client {
             allow_plain,
             key,
             user_id,
+            dialect,
+            server_key,
+            seed_id,
+            password,
             rotations,
             meta,
             downloads,
@@ -134,7 +139,19 @@ impl Client {
             (Some(_), false) => OfferPolicy::Ask,
             (Some(_), true) => OfferPolicy::Accept,
         };
-        let config = machine::Config { rotations, meta, program, files, limits, timing, ..defaults };
+        let config = machine::Config {
+            rotations,
+            meta,
+            program,
+            files,
+            limits,
+            timing,
+            dialect,
+            server_key,
+            seed_id,
+            password: password.is_some(),
+            ..defaults
+        };
         files::sweep(downloads.clone()).await;
 
         let (inbox, inputs) = mpsc::channel(INBOX);
@@ -155,6 +172,7 @@ impl Client {
             machine: machine::Client::new(config, snapshot, clock.now()),
             files: Files::new(downloads, pool.clone(), key.clone(), tasks.clone()),
             key: key.clone(),
+            password: password.map(Arc::new),
             pool: pool.clone(),
             signing: Signing::new(key, pool, OwnWork::new(MAX_UNSIGNED), Arc::default(), tasks),
             sealing: OwnWork::new(MAX_WORK),
@@ -184,7 +202,7 @@ impl Client {
         Ok((client, Notices(received)))
     }
 
-    /// Our id.
+    /// Our id; at a server that knows users by names, [`ClientConfig::seed_id`] may be another.
     pub fn user_id(&self) -> &UserId {
         &self.user_id
     }
@@ -200,6 +218,15 @@ impl Client {
         congested.wait_for(|congested| !congested).await.map_err(|_| CommandError::Stopped)?;
         let input = Input::Command { reference, command, outcome: None };
         self.inbox.send(input).await.map_err(|_| CommandError::Stopped)
+    }
+
+    /// Gives the client a password for this server, or another one. It is for servers that log users in by
+    /// password, and crosses the link.
+    ///
+    /// # Errors
+    /// If the client has stopped.
+    pub async fn give_password(&self, password: Zeroizing<String>) -> Result<(), CommandError> {
+        self.inbox.send(Input::Password(password)).await.map_err(|_| CommandError::Stopped)
     }
 
     /// Sends a text to one user, named by label or id, and waits until it is written to the socket. A

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Now;
 use crate::crypto::{Purpose, RSA_BYTES, Verified};
-use crate::wire::{AckStatus, ErrorCode, FileChunk, FileEnd, FileStart, Frame, UserId};
+use crate::wire::{AckStatus, ErrorCode, FileChunk, FileEnd, FileStart, Frame, FrameType, UserId};
 
 use super::super::api::{Action, Doubt, Notice};
 use super::super::inbox::{failed, shown_digest};
@@ -27,6 +27,8 @@ const REFUSE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) from: UserId,
+    /// Whether that is but the server that it came by: it did not say whose the file is.
+    pub(super) anonymous: bool,
     pub(super) file_id: Box<str>,
     /// Safe.
     pub(super) name: Box<str>,
@@ -100,6 +102,7 @@ impl Client {
         let id = self.files.new_transfer();
         let file = Incoming {
             from,
+            anonymous: *frame.frame().kind() == FrameType::FileStartDeliver,
             file_id: start.file_id.clone(),
             name: name.clone(),
             size: start.size,

@@ -145,7 +145,13 @@ impl Client {
             (None, Some(file)) => (Direction::In, &file.from, &file.name, file.size),
             (None, None) => return None,
         };
-        let (label, name) = (self.directory.label(user_id), escape_label(name).into());
+        let label = match self.files.incoming.get(&id) {
+            Some(Incoming { anonymous: true, .. }) => {
+                format!("somebody at {}", escape_label(user_id.as_str())).into()
+            }
+            Some(_) | None => self.directory.label(user_id),
+        };
+        let name = escape_label(name).into();
         Some(Transfer { id, direction, user_id: user_id.clone(), label, name, size })
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use crate::Now;
-use crate::wire::{AckStatus, ErrorCode, FileEnd, FileStart, Id, Payload, PublicKey, Timestamp, UserId};
+use crate::wire::{
+    AckStatus, ErrorCode, FileEnd, FileStart, FrameType, Id, Payload, PublicKey, Timestamp, UserId,
+};
 
 use super::super::Client;
 use super::super::api::{Action, Notice, SentTo};
@@ -296,7 +298,16 @@ impl Client {
         let id = self.files.new_transfer();
         self.files.out.insert(id, file);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
-        out.push(Action::File(FileAction::Offer(Offer { transfer: id, from, own_key, to, ts, start })));
+        let dialect = self.dialect();
+        out.push(Action::File(FileAction::Offer(Offer {
+            transfer: id,
+            from,
+            own_key,
+            to,
+            ts,
+            dialect,
+            start,
+        })));
         if let Some(transfer) = self.transfer(id) {
             out.push(Action::Notify(Notice::File(FileNotice::Offering(transfer))));
         }
@@ -304,10 +315,15 @@ impl Client {
 
     pub(super) fn on_offer_written(&mut self, now: Now, id: TransferId) {
         let until = now.instant.saturating_add(self.config.timing.file_answer);
+        let mute = self.dialect().profile().omits.contains(&FrameType::Ack);
         if let Some(file) = self.files.out.get_mut(&id)
             && file.flow == Flow::Unanswered(None)
         {
-            file.flow = Flow::Unanswered(Some(until));
+            file.flow = match mute {
+                // Whatever the recipient's program is: no answer gets through.
+                true => Flow::Blind(now.instant),
+                false => Flow::Unanswered(Some(until)),
+            };
         }
     }
 

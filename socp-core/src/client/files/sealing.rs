@@ -5,6 +5,7 @@ use std::fmt;
 use crate::crypto::{
     CryptoError, MAX_PLAINTEXT_BYTES, Sealer, SharedPayload, Signed, Signer, Unsigned, sign_manifest,
 };
+use crate::dialect::Dialect;
 use crate::wire::{Binary, FileChunk, FileStart, Payload, PublicKey, Recipient, Timestamp, UserId, WireText};
 
 use super::api::{SourceId, TransferId};
@@ -24,6 +25,8 @@ pub struct Offer {
     pub(super) own_key: PublicKey,
     pub(super) to: UserId,
     pub(super) ts: Timestamp,
+    /// What our server speaks.
+    pub(super) dialect: Dialect,
     pub(super) start: FileStart,
 }
 
@@ -43,7 +46,8 @@ impl Offer {
         }
         let start = sign_manifest(self.start.clone(), signer)?;
         let payload = SharedPayload::new(&Payload::FileStart(start));
-        Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), self.ts, payload).sign(signer)
+        let frame = Unsigned::new(self.from.id().clone(), Recipient::from(&self.to), self.ts, payload);
+        frame.dressed(self.dialect).unwrap_or(frame).sign(signer)
     }
 }
 

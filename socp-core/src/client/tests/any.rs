@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::crypto::sign_manifest;
-use crate::wire::{Ack, AckStatus, Binary, FileChunk, FileEnd, FileStart, Part};
+use crate::wire::{
+    Ack, AckStatus, Binary, FileChunk, FileEnd, FileStart, Part, UserHelloAck, UserRegistered,
+};
 
 /// One step of a run; numbers are reduced to what exists.
 #[derive(Clone, Debug)]
@@ -43,6 +45,10 @@ enum Step {
     FileEnd(u8, u8),
     Decide(u8, Option<u8>),
     Received(u8, u8),
+    HelloAck,
+    Registered,
+    Password,
+    WrongPassword,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -83,6 +89,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8_u8, 0..3_u8).prop_map(|(from, file)| Step::FileEnd(from, file)),
         4 => (0..3_u8, prop::option::of(0..6_u8)).prop_map(|(what, which)| Step::Decide(what, which)),
         4 => (0..6_u8, 0..3_u8).prop_map(|(which, what)| Step::Received(which, what)),
+        4 => Just(Step::HelloAck),
+        2 => Just(Step::Registered),
+        2 => Just(Step::Password),
+        1 => Just(Step::WrongPassword),
     ]
 }
 
@@ -96,7 +106,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Step::LoggedIn,
         Step::Directory(vec![1, 2, 3], 1),
     ];
-    let some = prop_oneof![12 => step().prop_map(|step| vec![step]), 1 => Just(session)];
+    let at_seed = vec![
+        Step::LinkClosed,
+        Step::Pass(60_000),
+        Step::LinkOpened,
+        Step::Password,
+        Step::HelloAck,
+        Step::HelloAck,
+        Step::LoggedIn,
+        Step::List(vec![1, 2, 3], 1),
+    ];
+    let some = prop_oneof![24 => step().prop_map(|step| vec![step]), 2 => Just(session), 1 => Just(at_seed)];
     prop::collection::vec(some, 1..100).prop_map(|steps| steps.concat())
 }
 
@@ -129,8 +149,8 @@ fn manifest(from: &str, file: u8, size: u64) -> FileStart {
     sign_manifest(start, &fake_key(from)).expect("fake keys do not fail")
 }
 
-fn run(steps: &[Step]) -> Vec<Vec<Action>> {
-    let mut small = config("user-0");
+fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
+    let mut small = Config { dialect, ..config("user-0") };
     small.limits = Limits {
         users: 5,
         pinned_users: 6,
@@ -139,6 +159,7 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
         sent_references: 4,
         opens_in_flight: 2,
         received_messages: 4,
+        strangers: 2,
         shown: 5,
         long_texts: 2,
         files_out: 3,
@@ -353,6 +374,13 @@ fn run(steps: &[Step]) -> Vec<Vec<Action>> {
                     2.. => FileEvent::ReceiveFailed { transfer, why: "no".into() },
                 }))
             }
+            Step::HelloAck => scene.receive(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
+            Step::Registered => {
+                scene.receive(&Payload::UserRegistered(UserRegistered { user_id: user("user-0") }))
+            }
+            Step::Password => scene.handle(Event::Password),
+            Step::WrongPassword if dialect.is_some() => scene.receive(&error(ErrorCode::BadKey, "", None)),
+            Step::WrongPassword => Vec::new(),
         };
         observe(&scene, &limits, &mut border, &actions);
         log.push(actions);
@@ -393,6 +421,7 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
     assert!(jobs <= limits.drafts_in_flight + 1 && sent <= limits.sent_references);
     assert!(scene.client.users().len() <= limits.users);
     assert!(scene.client.parts.len() <= limits.long_texts);
+    assert!(scene.client.strangers.len() <= limits.strangers);
     let [sending, out, incoming] = scene.client.files.sizes();
     assert!(sending <= limits.files_out && out <= limits.files_out);
     assert!(incoming <= limits.files_in && scene.client.files.in_flight() <= limits.chunks_in_flight);
@@ -406,10 +435,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_events_keeps_the_contract(steps in steps()) {
+    fn any_sequence_of_events_keeps_the_contract(
+        steps in steps(),
+        dialect in prop::option::weighted(0.3, Just(Dialect::Seed)),
+    ) {
         // Deadlines and bounds are checked on the way.
-        let log = run(&steps);
-        prop_assert_eq!(&log, &run(&steps), "same seed, same events, same actions");
+        let log = run(&steps, dialect);
+        prop_assert_eq!(&log, &run(&steps, dialect), "same seed, same events, same actions");
 
         let mut ends = std::collections::BTreeMap::<u64, Vec<&str>>::new();
         for action in log.iter().flatten() {

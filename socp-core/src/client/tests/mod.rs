@@ -9,6 +9,7 @@ mod outbox;
 mod parts;
 mod profile;
 mod rotation;
+mod seed;
 mod session;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::testing::*;
 use super::*;
 use crate::close_code;
 use crate::crypto::{CryptoError, SaltLength};
+use crate::dialect::Dialect;
 use crate::wire::{
     Directory, FrameRef, FrameType, LoginChallenge, Message, Meta, MetaField, Nonce, UserKeyConflict,
 };

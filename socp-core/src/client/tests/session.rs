@@ -35,7 +35,7 @@ fn the_first_login_pins_the_server_and_learns_who_is_online() {
         [pinned("bob-id", "bob-id"), user_added("bob-id", "bob")]
     );
     assert!(!scene.client.is_ready());
-    let ready = Action::Notify(Notice::Ready { server_id: scene.server_id.clone(), proven: true });
+    let ready = ready(&scene, true);
     assert_eq!(
         scene.receive(&page(2, vec![entry("carol", None)])),
         [pinned("carol", "carol"), user_added("carol", "carol"), ready]
@@ -92,7 +92,7 @@ fn a_server_without_challenge_and_directory_is_asked_for_its_list() {
     assert_eq!(scene.client.poll_timeout().map(|deadline| deadline.at - scene.now.instant), Some(secs(2)));
     assert_eq!(sent_types(&scene.wake()), [&FrameType::ListRequest]);
     let list = Directory { users: vec![entry("alice", None), entry("bob", None)], page: None, pages: None };
-    let ready = Action::Notify(Notice::Ready { server_id: scene.server_id.clone(), proven: false });
+    let ready = ready(&scene, false);
     assert_eq!(scene.receive(&Payload::ListResponse(list)), [ready]);
 }
 

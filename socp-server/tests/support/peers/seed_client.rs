@@ -398,7 +398,7 @@ fn sealed_store(password: &str, pem: &str) -> String {
 }
 
 /// What a `privkey_store` holds, if the password is right.
-fn opened_store(password: &str, store: &str) -> Option<String> {
+pub(crate) fn opened_store(password: &str, store: &str) -> Option<String> {
     let store: Value = serde_json::from_str(store).ok()?;
     let part = |name: &str| un_b64u(store[name].as_str()?);
     let (salt, nonce, mut blob) = (part("salt")?, part("nonce")?, part("blob")?);

@@ -114,6 +114,11 @@ impl SeedServer {
         b64u(self.key.spki())
     }
 
+    /// What a user left here under the password.
+    pub(crate) fn store_of(&self, user: &str) -> String {
+        self.accounts[user].privkey_store.clone()
+    }
+
     /// Whether it has a link to write to.
     pub(crate) fn is_linked(&self, server: &str) -> bool {
         self.servers.get(server).is_some_and(|other| other.link.is_some())

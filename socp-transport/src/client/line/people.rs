@@ -1,7 +1,7 @@
 //! Notices about people and their keys as lines.
 
 use serde::Serialize;
-use socp_core::client::{UserDetails, escape_label, escape_text};
+use socp_core::client::{PasswordNotice, UserDetails, escape_label, escape_text};
 use socp_core::wire::{KeyId, Meta, MetaField, Timestamp};
 
 /// Who somebody is, for people.
@@ -49,6 +49,28 @@ pub(super) fn whois(user: &UserDetails) -> Vec<String> {
         format!("[whois] fingerprint {}", key.fingerprint()),
         format!("[whois] known since {since}, {checked}"),
     ]
+}
+
+/// How it goes at a server that logs users in by password.
+pub(super) fn password(notice: &PasswordNotice) -> String {
+    let (PasswordNotice::Found { user_id }
+    | PasswordNotice::Needed { user_id, .. }
+    | PasswordNotice::Registered { user_id }) = notice;
+    let me = escape_label(user_id.as_str());
+    match notice {
+        PasswordNotice::Found { .. } => format!(
+            "[login] this server speaks the seed's dialect: it knows you as {me}, by a password, and shows no key"
+        ),
+        PasswordNotice::Needed { refused: None, .. } => {
+            format!("[login] this server wants a password for {me}, or a new one to register {me}")
+        }
+        PasswordNotice::Needed { refused: Some(why), .. } => {
+            format!("[login refused] {why}: the password is wrong, or {me} is somebody else here")
+        }
+        PasswordNotice::Registered { .. } => {
+            format!("[registered] {me} is new at this server, with the password that you gave")
+        }
+    }
 }
 
 /// That somebody has another key.
