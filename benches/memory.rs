@@ -1,18 +1,23 @@
-//! What a user costs the server in memory: `cargo bench -p socp-benches --bench memory`. Linux only.
+//! What a user costs the server in memory: `cargo bench -p socp-benches --bench memory`, or one half of it with
+//! `-- connections` or `-- remote`, and how many of them. Linux only. Fails while a target is missed.
 //!
-//! What is measured is the resident set of the server's process, before and after, so that what the allocator
-//! wastes counts too; what the kernel keeps for a socket does not.
+//! Two figures are taken before and after. *Resident*, which is what has a target, is the resident set of the server's
+//! process, so that what the allocator wastes counts; what the kernel keeps for a socket does not. *Live* is what
+//! the program asked of its allocator and has not given back. Each half runs in a process of its own: memory that one
+//! gave back would be taken again by the other, unseen.
 //!
 //! - *Remote users*: one machine hears the adverts of 100,000 users, 10,000 each at ten servers, every one with
 //!   a key, a name, a server's signature and an attestation of its own. Keys and signatures are made up, of the
 //!   true lengths: making 200,000 real ones would take ten minutes and change no length.
 //! - *Connections*: 2,000 clients in a process of their own log in over loopback sockets with challenge and proof,
-//!   with ids of their own and one key, and then say nothing. The server runs on all of the real machinery.
+//!   with ids of their own and one key, are sent the directory, and then say nothing. The server runs on all of the
+//!   real machinery.
 
 #[path = "../socp-core/tests/support/mod.rs"]
 mod support;
 
-use std::process::{Command, Stdio};
+use std::alloc::System;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,71 +26,98 @@ use socp_core::crypto::{SharedPayload, Unsigned, aws_lc::PrivateKey};
 use socp_core::server::{Event, LinkOrigin};
 use socp_core::wire::*;
 use socp_transport::server::{Server, ServerConfig};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::{FakeSigner, START_MS, World, address, key, now, signed};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+
+/// Counts what is asked for; gives what the system's allocator gives.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REMOTE_USERS: u64 = 100_000;
 const ORIGINS: u64 = 10;
 const CONNECTIONS: u64 = 2_000;
 
-/// What a user may cost.
+/// What a user may cost, in KiB.
 const MOST_PER_REMOTE_USER: f64 = 3.0;
 const MOST_PER_CONNECTION: f64 = 24.0;
 
 /// Clients that log in at the same time.
 const AT_ONCE: usize = 8;
 
+/// How long nothing happens before an idle connection is measured.
+const IDLE: Duration = Duration::from_secs(5);
+
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("clients"), Some(address)) => clients(&address),
-        _ => {
-            // Connections first: memory that a process gave back once may be taken again unseen.
-            let connections = connections();
-            let remote = remote_users();
-            assert!(
-                connections <= MOST_PER_CONNECTION && remote <= MOST_PER_REMOTE_USER,
-                "over the target of {MOST_PER_CONNECTION} and {MOST_PER_REMOTE_USER} KiB"
-            );
+    // Cargo adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let count = |default| arguments.get(1).map_or(default, |count| count.parse().expect("a number"));
+    match arguments.first().map(String::as_str) {
+        Some("clients") => clients(&arguments[1]),
+        Some("connections") => connections(count(CONNECTIONS)),
+        Some("remote") => remote_users(count(REMOTE_USERS)),
+        Some(other) => panic!("there is no half called {other}"),
+        None => {
+            let missed =
+                ["connections", "remote"].map(|half| !this_program(&[half]).wait().expect("ours").success());
+            assert_eq!(missed, [false; 2], "a target was missed");
         }
     }
 }
 
-/// The resident set of this process, in KiB.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+fn this_program(arguments: &[&str]) -> Child {
+    let program = std::env::current_exe().expect("this one");
+    Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().expect("this program runs")
 }
 
-fn report(what: &str, count: u64, before: f64, after: f64, most: f64) -> f64 {
-    let each = (after - before) / count as f64;
-    println!(
-        "{what}: {each:.2} KiB each, at most {most} wanted ({count}; resident {:.1} MiB, then {:.1} MiB)",
-        before / 1024.0,
-        after / 1024.0
-    );
-    each
+/// What this process takes, in KiB.
+#[derive(Clone, Copy)]
+struct Taken {
+    resident: f64,
+    live: f64,
+}
+
+impl Taken {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        let resident = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        let stats = ALLOCATOR.stats();
+        Self { resident, live: (stats.bytes_allocated - stats.bytes_deallocated) as f64 / 1024.0 }
+    }
+
+    /// Says what each of `count` took since.
+    fn report(self, what: &str, count: u64, most: f64) {
+        let (now, count) = (Self::now(), count as f64);
+        let resident = (now.resident - self.resident) / count;
+        let live = (now.live - self.live) / count;
+        println!(
+            "{what}: {resident:.2} KiB each, at most {most} wanted, {live:.2} of them live ({count}; resident {:.1} MiB, then {:.1} MiB)",
+            self.resident / 1024.0,
+            now.resident / 1024.0
+        );
+        assert!(resident <= most, "over the target");
+    }
 }
 
 /// A server that hears of users elsewhere.
-fn remote_users() -> f64 {
+fn remote_users(count: u64) {
     let mut world = World::with_servers(1);
-    world.nodes[0].config.limits.pinned_users = 2 * REMOTE_USERS as usize;
+    world.nodes[0].config.limits.pinned_users = 2 * count as usize;
     world.nodes[0].config.limits.changes_per_second = u32::MAX;
     world.start(0);
     let origins: Vec<_> = (0..ORIGINS).map(|origin| origin_server(&mut world, 2_000 + origin)).collect();
-    let before = resident();
-    for user in 0..REMOTE_USERS {
+    let before = Taken::now();
+    for user in 0..count {
         let (link, signer) = &origins[(user % ORIGINS) as usize];
         let advert = advert(signer, user);
         // What follows goes to nobody, and is dropped as a driver would once it is sent.
         world.receive(0, *link, advert);
     }
     let online = world.nodes[0].machine.counts().online_users as u64;
-    assert_eq!(online, REMOTE_USERS, "every advert counts");
-    report("remote user", REMOTE_USERS, before, resident(), MOST_PER_REMOTE_USER)
+    assert_eq!(online, count, "every advert counts");
+    before.report("remote user", count, MOST_PER_REMOTE_USER);
 }
 
 fn origin_server(world: &mut World, seed: u64) -> (socp_core::server::LinkId, FakeSigner) {
@@ -128,34 +160,26 @@ fn fixture(name: &str) -> Arc<PrivateKey> {
 
 /// A server that other people's clients are connected to.
 #[tokio::main]
-async fn connections() -> f64 {
+async fn connections(count: u64) {
     let config = ServerConfig::new("127.0.0.1:0".parse().expect("an address"), fixture("server-a"));
     let server = Server::start(config).await.expect("loopback");
-    // What the first few links cost once is not theirs.
-    let warm = clients_of(&server, 0).await;
-    drop(warm);
-    let before = resident();
-    let mut clients = clients_of(&server, CONNECTIONS).await;
-    let after = resident();
-    let each = report("idle connection", CONNECTIONS, before, after, MOST_PER_CONNECTION);
+    let before = Taken::now();
+    let mut clients = clients_of(&server, count).await;
+    before.report("idle connection", count, MOST_PER_CONNECTION);
     clients.kill().expect("ours");
     clients.wait().expect("ours");
     server.shutdown().await.expect("nothing to lose");
-    each
 }
 
 /// Starts the clients and returns once all are logged in and silent.
-async fn clients_of(server: &Server, wanted: u64) -> std::process::Child {
-    let program = std::env::current_exe().expect("this one");
-    let address = format!("{}/{wanted}", server.local_addr());
-    let child = Command::new(program).args(["clients", &address]).stdin(Stdio::piped()).spawn();
-    let child = child.expect("this program runs");
+async fn clients_of(server: &Server, wanted: u64) -> Child {
+    let child = this_program(&["clients", &format!("{}/{wanted}", server.local_addr())]);
     let started = Instant::now();
     while (server.stats().await.tables.local_users as u64) < wanted {
         assert!(started.elapsed() < Duration::from_secs(600), "the clients do not get in");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(IDLE).await;
     child
 }
 
