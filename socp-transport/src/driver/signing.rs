@@ -1,8 +1,8 @@
 //! Signing: each payload once, on the pool, while frames keep their places in the links' queues.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, lazy};
@@ -22,14 +22,22 @@ pub(crate) struct Signing {
     signer: Arc<dyn Signer>,
     pool: Arc<Pool>,
     work: OwnWork,
-    /// Payloads that are being signed, by where they are in memory; an entry keeps its payload there.
-    under_way: BTreeMap<usize, (SharedPayload, Job)>,
+    under_way: Arc<Mutex<UnderWay>>,
     signatures: Arc<AtomicU64>,
     tasks: TaskTracker,
 }
 
 /// Done once the payload carries its signature.
 type Job = Shared<BoxFuture<'static, Result<(), Failed>>>;
+
+/// Payloads that are being signed, by where they are in memory; an entry keeps its payload there, and is gone as soon
+/// as it is signed: pages of a directory are half a megabyte each.
+type UnderWay = BTreeMap<usize, (SharedPayload, Job)>;
+
+fn lock(under_way: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
+    // Nothing panics while it is held.
+    under_way.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Signing {
     pub(crate) fn new(
@@ -39,7 +47,7 @@ impl Signing {
         signatures: Arc<AtomicU64>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { signer, pool, work, under_way: BTreeMap::new(), signatures, tasks }
+        Self { signer, pool, work, under_way: Arc::default(), signatures, tasks }
     }
 
     /// What goes into the queues of `links` links: the text itself, if it is there and shared, or a promise.
@@ -69,27 +77,26 @@ impl Signing {
     fn job(&mut self, unsigned: &Unsigned) -> Job {
         let payload = unsigned.payload();
         let place = payload.canonical().as_ptr() as usize;
-        if let Some((_, job)) = self.under_way.get(&place) {
+        // Held until the entry is in: the task takes it out.
+        let mut under_way = lock(&self.under_way);
+        if let Some((_, job)) = under_way.get(&place) {
             return job.clone();
-        }
-        // Forgetting is left until it pays.
-        if self.under_way.len() > 2 * self.work.unfinished() + 64 {
-            self.under_way.retain(|_, (payload, _)| !payload.is_signed());
         }
         let ticket = self.work.begin();
         let (pool, signer, signatures) = (self.pool.clone(), self.signer.clone(), self.signatures.clone());
-        let frame = unsigned.clone();
+        let (frame, done) = (unsigned.clone(), self.under_way.clone());
         // On a task of its own, so that it is finished even if nobody waits for it any more.
         let task = self.tasks.spawn(async move {
             let signed = pool.run(Lane::Chat, move || frame.sign(&*signer).map(drop)).await;
             signatures.fetch_add(1, Relaxed);
+            lock(&done).remove(&place);
             ticket.finish(match signed {
                 Ok(signed) => signed.map_err(Failure::Signer),
                 Err(error) => Err(error.into()),
             })
         });
         let job: Job = async move { task.await.unwrap_or(Err(Failed)) }.boxed().shared();
-        self.under_way.insert(place, (payload.clone(), job.clone()));
+        under_way.insert(place, (payload.clone(), job.clone()));
         job
     }
 

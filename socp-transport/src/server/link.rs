@@ -71,7 +71,9 @@ impl Context {
             return;
         }
         let mut receiver = Checker::new(HubDesk { link, pause, context: &self }, &*self.verifier);
-        let run = ws::run(socket, queue, stop, &mut receiver, &self.dialler.limits, &self.counters.links);
+        // Boxed, as a future that is handed on is kept room for twice.
+        let run =
+            Box::pin(ws::run(socket, queue, stop, &mut receiver, &self.dialler.limits, &self.counters.links));
         let Some(ended) = self.token.run_until_cancelled(run).await else { return };
         debug!(link = link.0, %ended, "link ended");
         self.tell(Event::LinkClosed { link, why: ended.to_string().into() }).await;

@@ -23,8 +23,9 @@ use super::stream::half_close;
 use super::{LinkLimits, Socket};
 
 /// Longer texts are written in WebSocket fragments of this size: tungstenite keeps a write buffer as
-/// long as the longest frame that a link ever saw, and a directory page is half a megabyte.
-pub(super) const FRAGMENT: usize = 16 * 1024;
+/// long as the longest fragment that a link ever saw, and a directory page is half a megabyte. A fragment and its
+/// header fill the buffer exactly.
+const FRAGMENT: usize = 4 * 1024 - 4;
 
 /// After a close that the peer did not expect, so much of what it still sends is read and thrown away
 /// (decisions §1).

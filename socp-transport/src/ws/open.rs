@@ -23,8 +23,8 @@ use crate::tls::{self, Roots, ServerTls};
 /// Read at once from a socket. The default of 128 KiB is kept per idle link and costs CPU (`limits.md`).
 const READ_BUFFER: usize = 4 * 1024;
 
-/// Gathered before a write; see also [`super::link::FRAGMENT`].
-const WRITE_BUFFER: usize = 16 * 1024;
+/// [`Stream`] gathers; tungstenite passes each fragment on at once.
+const WRITE_BUFFER: usize = 0;
 
 /// A backstop: the writer waits for a blocked socket before it adds the next fragment.
 const MAX_WRITE_BUFFER: usize = 256 * 1024;
@@ -139,7 +139,7 @@ impl Dialler {
     }
 
     async fn plainly(&self, address: &HostPort) -> Result<Socket, OpenError> {
-        let stream = Stream::Plain(tcp(address).await?);
+        let stream = Stream::plain(tcp(address).await?);
         self.greet(Scheme::Ws, address, stream).await
     }
 
@@ -153,7 +153,7 @@ impl Dialler {
                 Some(why) => OpenError::Tls(why.into()),
                 None => OpenError::IsPlain,
             })?;
-        self.greet(Scheme::Wss, address, Stream::Tls(Box::new(stream.into()))).await
+        self.greet(Scheme::Wss, address, Stream::tls(stream)).await
     }
 
     async fn greet(&self, scheme: Scheme, address: &HostPort, stream: Stream) -> Result<Socket, OpenError> {
@@ -183,12 +183,12 @@ pub(crate) async fn accept(
         let mut first = [0];
         stream.peek(&mut first).await?;
         let stream = match (tls, first == [TLS_HANDSHAKE]) {
-            (None, false) => Stream::Plain(stream),
+            (None, false) => Stream::plain(stream),
             (Some(tls), true) => {
                 let accepted = tls.acceptor().accept(stream).await;
                 let accepted =
                     accepted.map_err(|error| OpenError::Tls(format!("TLS handshake: {error}").into()))?;
-                Stream::Tls(Box::new(accepted.into()))
+                Stream::tls(accepted)
             }
             (Some(_), false) => {
                 return Err(turn_away(stream, WANTS_TLS, "dialled plainly at a TLS port").await);

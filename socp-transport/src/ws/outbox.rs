@@ -1,13 +1,14 @@
 //! What waits to be written to one link: two queues that their owner never waits for. What people wrote goes
 //! before parts of files.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{BoxFuture, Shared};
 use socp_core::wire::WireText;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::LinkLimits;
 
@@ -98,35 +99,97 @@ pub(crate) struct Full;
 /// More frames than any single batch holds: a newcomer without pages gets one a known user.
 const HARD_FRAMES: usize = 256 * 1024;
 
+/// Entries that a queue keeps room for while nothing waits. A channel of tokio's would keep 32 at least, and what a
+/// login's directory once needed: 6 to 30 KiB a link.
+const KEPT_ENTRIES: usize = 4;
+
+/// What both ends share.
+#[derive(Debug, Default)]
+struct Queues {
+    waiting: Mutex<Waiting>,
+    /// Wakes the end that empties.
+    changed: Notify,
+    depth: Depth,
+    bulk_depth: Depth,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    bulk: VecDeque<Entry>,
+    /// One of both ends is gone.
+    closed: bool,
+}
+
 #[derive(Debug, Default)]
 struct Depth {
     frames: AtomicUsize,
     bytes: AtomicUsize,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Lane {
+    Chat,
+    Bulk,
+}
+
+impl Queues {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it is held.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn depth(&self, lane: Lane) -> &Depth {
+        match lane {
+            Lane::Chat => &self.depth,
+            Lane::Bulk => &self.bulk_depth,
+        }
+    }
+
+    fn push(&self, lane: Lane, most: usize, entry: Entry) -> Result<(), Full> {
+        let mut waiting = self.lock();
+        if waiting.closed || waiting.queue(lane).len() >= most {
+            return Err(Full);
+        }
+        let depth = self.depth(lane);
+        depth.frames.fetch_add(1, Relaxed);
+        depth.bytes.fetch_add(entry.item.bytes(), Relaxed);
+        waiting.queue(lane).push_back(entry);
+        drop(waiting);
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn queue(&mut self, lane: Lane) -> &mut VecDeque<Entry> {
+        match lane {
+            Lane::Chat => &mut self.entries,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+}
+
 /// A place in a queue that is taken until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    depth: Arc<Depth>,
+    queues: Arc<Queues>,
+    lane: Lane,
     bytes: usize,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.depth.frames.fetch_sub(1, Relaxed);
-        self.depth.bytes.fetch_sub(self.bytes, Relaxed);
+        let depth = self.queues.depth(self.lane);
+        depth.frames.fetch_sub(1, Relaxed);
+        depth.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
-
-type Placed = (Entry, Place);
 
 /// The end of the queues that is filled.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    entries: mpsc::Sender<Placed>,
-    depth: Arc<Depth>,
-    bulk: mpsc::Sender<Placed>,
-    bulk_depth: Arc<Depth>,
+    queues: Arc<Queues>,
     frames: usize,
     bytes: usize,
     batch: u64,
@@ -139,26 +202,21 @@ pub(crate) struct Outbox {
 /// The end of the queues that is emptied.
 #[derive(Debug)]
 pub(crate) struct OutboxReader {
-    entries: mpsc::Receiver<Placed>,
-    bulk: mpsc::Receiver<Placed>,
+    queues: Arc<Queues>,
 }
 
 /// The queues of one link.
 pub(crate) fn outbox(limits: &LinkLimits) -> (Outbox, OutboxReader) {
-    let (sender, receiver) = mpsc::channel(HARD_FRAMES);
-    let (bulk, bulk_receiver) = mpsc::channel(limits.queue_frames.max(1));
+    let queues = Arc::new(Queues::default());
     let outbox = Outbox {
-        entries: sender,
-        depth: Arc::default(),
-        bulk,
-        bulk_depth: Arc::default(),
+        queues: queues.clone(),
         frames: limits.queue_frames,
         bytes: limits.queue_bytes,
         batch: 0,
         welcome: true,
         ceiling: (limits.queue_frames, limits.queue_bytes),
     };
-    (outbox, OutboxReader { entries: receiver, bulk: bulk_receiver })
+    (outbox, OutboxReader { queues })
 }
 
 impl Outbox {
@@ -172,19 +230,18 @@ impl Outbox {
     /// # Errors
     /// If the queue is full.
     pub(crate) fn push(&mut self, batch: u64, entry: Entry) -> Result<(), Full> {
-        let frames = self.depth.frames.load(Relaxed) + 1;
-        let bytes = self.depth.bytes.load(Relaxed) + entry.item.bytes();
+        let (waiting, waiting_bytes) = self.depth();
+        let (frames, bytes) = (waiting + 1, waiting_bytes + entry.item.bytes());
         if batch != self.batch {
             self.batch = batch;
-            self.welcome = frames <= self.frames && self.depth.bytes.load(Relaxed) <= self.bytes;
+            self.welcome = frames <= self.frames && waiting_bytes <= self.bytes;
         }
         if self.welcome {
             self.ceiling = (frames + self.frames, bytes + self.bytes);
         } else if frames > self.ceiling.0 || bytes > self.ceiling.1 {
             return Err(Full);
         }
-        let place = Place::take(&self.depth, entry.item.bytes());
-        self.entries.try_send((entry, place)).map_err(|_| Full)
+        self.queues.push(Lane::Chat, HARD_FRAMES, entry)
     }
 
     /// Adds a part of a file, to be written when nothing else waits, or refuses it: that part is lost and
@@ -193,47 +250,74 @@ impl Outbox {
     /// # Errors
     /// If its queue is full.
     pub(crate) fn push_bulk(&mut self, entry: Entry) -> Result<(), Full> {
-        if self.bulk_depth.bytes.load(Relaxed) + entry.item.bytes() > self.bytes {
+        let bytes = self.queues.bulk_depth.bytes.load(Relaxed) + entry.item.bytes();
+        if bytes > self.bytes {
             return Err(Full);
         }
-        let place = Place::take(&self.bulk_depth, entry.item.bytes());
-        self.bulk.try_send((entry, place)).map_err(|_| Full)
+        self.queues.push(Lane::Bulk, self.frames.max(1), entry)
     }
 
     /// Frames and bytes that wait, parts of files aside.
     pub(crate) fn depth(&self) -> (usize, usize) {
-        (self.depth.frames.load(Relaxed), self.depth.bytes.load(Relaxed))
+        let depth = &self.queues.depth;
+        (depth.frames.load(Relaxed), depth.bytes.load(Relaxed))
     }
 }
 
-impl Place {
-    /// Counted before the other end can see and uncount it.
-    fn take(depth: &Arc<Depth>, bytes: usize) -> Self {
-        depth.frames.fetch_add(1, Relaxed);
-        depth.bytes.fetch_add(bytes, Relaxed);
-        Self { depth: depth.clone(), bytes }
+impl Drop for Outbox {
+    /// What is queued is still written.
+    fn drop(&mut self) {
+        self.queues.lock().closed = true;
+        self.queues.changed.notify_one();
     }
 }
 
 impl OutboxReader {
     /// The next entry that is no part of a file, if one is there. Its place is to be dropped once it has left.
     pub(crate) fn try_next(&mut self) -> Option<(Entry, Place)> {
-        self.entries.try_recv().ok()
+        self.pop(Lane::Chat)
     }
 
     /// The next part of a file, if one is there.
     pub(crate) fn try_next_bulk(&mut self) -> Option<(Entry, Place)> {
-        self.bulk.try_recv().ok()
+        self.pop(Lane::Bulk)
     }
 
     /// The next entry of either kind; none once the other end is gone and the queues empty.
     pub(crate) async fn next(&mut self) -> Option<(Entry, Place)> {
-        tokio::select! {
-            biased;
-            Some(next) = self.entries.recv() => Some(next),
-            Some(next) = self.bulk.recv() => Some(next),
-            else => None,
+        loop {
+            // Looked at first: whoever closes has nothing more to add.
+            let closed = self.queues.lock().closed;
+            let next = self.try_next().or_else(|| self.try_next_bulk());
+            if next.is_some() || closed {
+                return next;
+            }
+            self.queues.changed.notified().await;
         }
+    }
+
+    fn pop(&mut self, lane: Lane) -> Option<(Entry, Place)> {
+        let mut waiting = self.queues.lock();
+        let queue = waiting.queue(lane);
+        let entry = queue.pop_front()?;
+        if queue.is_empty() {
+            queue.shrink_to(KEPT_ENTRIES);
+        }
+        drop(waiting);
+        let place = Place { queues: self.queues.clone(), lane, bytes: entry.item.bytes() };
+        Some((entry, place))
+    }
+}
+
+impl Drop for OutboxReader {
+    /// What is queued will never be written.
+    fn drop(&mut self) {
+        let mut waiting = self.queues.lock();
+        waiting.closed = true;
+        let left = (std::mem::take(&mut waiting.entries), std::mem::take(&mut waiting.bulk));
+        drop(waiting);
+        // Whoever waits for one of them learns of it without the lock.
+        drop(left);
     }
 }
 
@@ -303,5 +387,43 @@ mod tests {
         drop(reader);
         assert_eq!(outbox.push(1, text(1)), Err(Full));
         assert_eq!(outbox.push_bulk(text(1)), Err(Full));
+    }
+
+    #[test]
+    fn what_was_queued_outlives_the_end_that_queued_it() {
+        let (mut outbox, mut reader) = outbox(&limits(4, 1000));
+        assert!(reader.next().now_or_never().is_none(), "it waits");
+        outbox.push(1, text(1)).unwrap();
+        outbox.push_bulk(text(2)).unwrap();
+        drop(outbox);
+        let mut next = || reader.next().now_or_never().map(|next| next.map(|(entry, _)| entry.item.bytes()));
+        assert_eq!([next(), next(), next()], [Some(Some(1)), Some(Some(2)), Some(None)]);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_and_told_if_nothing_will_come_of_it() {
+        let (mut outbox, mut reader) = outbox(&limits(4, 1000));
+        let waiting = tokio::spawn(async move {
+            let first = reader.next().await.map(|(entry, _)| entry.item.bytes());
+            (first, reader)
+        });
+        tokio::task::yield_now().await;
+        let (written, told) = oneshot::channel();
+        outbox.push(1, text(7)).unwrap();
+        let (first, reader) = waiting.await.unwrap();
+        assert_eq!(first, Some(7));
+        outbox.push(2, Entry { written: Some(written), ..text(1) }).unwrap();
+        drop(reader);
+        assert!(told.await.is_err());
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_no_room_for_what_it_once_held() {
+        let (mut outbox, mut reader) = outbox(&limits(4096, 1 << 20));
+        for _ in 0..4096 {
+            outbox.push(1, text(1)).unwrap();
+        }
+        while reader.try_next().is_some() {}
+        assert!(outbox.queues.lock().entries.capacity() <= 2 * KEPT_ENTRIES);
     }
 }

@@ -2,22 +2,91 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+/// Gathered before a write: frames of a fan-out leave several at once.
+const GATHERED: usize = 16 * 1024;
+
+/// A connection that gathers what is written until it is flushed. tungstenite could do that, too, but it keeps its
+/// buffer for good; here a silent link has none.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    bytes: Bytes,
+    /// Written to us and by us to nobody yet; no room is kept for it while there is nothing.
+    gathered: Vec<u8>,
+}
+
 /// Bytes, plainly or over TLS.
 #[derive(Debug)]
-pub(crate) enum Stream {
+enum Bytes {
     /// TCP.
     Plain(TcpStream),
     /// TLS over TCP. Boxed, as it is a kilobyte, which the other kind need not carry around.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self { bytes: Bytes::Plain(stream), gathered: Vec::new() }
+    }
+
+    pub(super) fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self { bytes: Bytes::Tls(Box::new(stream.into())), gathered: Vec::new() }
+    }
+
+    /// Writes what was gathered.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            match ready!(Pin::new(&mut self.bytes).poll_write(cx, &self.gathered))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => drop(self.gathered.drain(..written)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().bytes).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        if stream.gathered.len() + bytes.len() > GATHERED {
+            ready!(stream.poll_drain(cx))?;
+        }
+        if bytes.len() > GATHERED {
+            return Pin::new(&mut stream.bytes).poll_write(cx, bytes);
+        }
+        if stream.gathered.capacity() == 0 {
+            stream.gathered.reserve_exact(GATHERED);
+        }
+        stream.gathered.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_drain(cx))?;
+        stream.gathered = Vec::new();
+        Pin::new(&mut stream.bytes).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_drain(cx))?;
+        Pin::new(&mut stream.bytes).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Bytes {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -26,7 +95,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Bytes {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
