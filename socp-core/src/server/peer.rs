@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::advert_text::AdvertText;
+use super::advert_text::{AdvertText, Beside};
 use super::api::{LinkId, ServerRecord};
 use super::budget::Budget;
 use crate::crypto::{SignatureForm, Verified};
-use crate::wire::{HostPort, Meta, PublicKey, UserId, WireText};
+use crate::wire::{HostPort, Meta, PublicKey, ServerId, UserId, WireText};
 
 /// A known server.
 #[derive(Debug)]
@@ -105,9 +105,9 @@ impl Claim {
         self.issued_at.unwrap_or(self.ts)
     }
 
-    /// The advert as it came.
-    pub(super) fn advert(&self) -> Option<WireText> {
-        Some(self.text.as_ref()?.unpack(self.key.as_ref()))
+    /// The advert as it came, given what it is kept under.
+    pub(super) fn advert(&self, user: &UserId, server: &ServerId) -> Option<WireText> {
+        Some(self.text.as_ref()?.unpack(Beside { user, server, key: self.key.as_ref() }))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::advert_text::AdvertText;
+use super::advert_text::{AdvertText, Beside};
 use super::api::{Action, LinkId, Report};
 use super::link::Link;
 use super::peer::Claim;
@@ -89,11 +89,12 @@ impl Server {
         // Most claims are under the pinned key: one of both is enough.
         let pinned = self.users.get(&advert.user_id).and_then(|user| user.key.clone());
         let key = pinned.filter(|pinned| key.as_ref() == Some(pinned)).or(key);
+        let beside = Beside { user: &advert.user_id, server: &advert.server_id, key: key.as_ref() };
         Claim {
             issued_at: advert.issued_at,
             ts: frame.frame().ts().unwrap_or_default().0,
             attested: self.attested(frame, advert),
-            text: Some(AdvertText::pack(frame.frame().text(), key.as_ref())),
+            text: Some(AdvertText::pack(frame.frame().text(), beside)),
             key,
             meta: advert.meta.clone().unwrap_or_default(),
             accepted: self.is_acceptable(advert),
@@ -306,7 +307,7 @@ impl Server {
         }
         let bare = if moved { self.bare_user_links() } else { Vec::new() };
         let claim = self.peers.get(origin).and_then(|peer| peer.table.claims.get(user));
-        if let Some(text) = claim.filter(|_| !bare.is_empty()).and_then(Claim::advert) {
+        if let Some(text) = claim.filter(|_| !bare.is_empty()).and_then(|claim| claim.advert(user, origin)) {
             self.out.push(Action::Send { to: bare, frame: super::Outgoing::Relay(text) });
         }
         true

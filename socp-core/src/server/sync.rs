@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Server;
 use super::api::{Action, LinkId, Outgoing};
 use super::link::Link;
-use super::peer::{Claim, Request, StoredPresence, digest_of};
+use super::peer::{Request, StoredPresence, digest_of};
 use super::timers::Timer;
 use crate::crypto::{SharedPayload, Unsigned, Verified};
 use crate::wire::{
@@ -238,7 +238,7 @@ impl Server {
         }
         let Some(presence) = &peer.table.presence else { return };
         let issued_at = presence.issued_at;
-        let adverts = peer.table.claims.values().filter_map(Claim::advert);
+        let adverts = peer.table.claims.iter().filter_map(|(user, claim)| claim.advert(user, origin));
         // Whoever brought the PRESENCE has it.
         let presence = (presence.via != link_id).then(|| presence.text.clone());
         let texts: Vec<WireText> = presence.into_iter().chain(adverts).collect();
