@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use socp_core::crypto::{Admission, Refusal, Verified, Verifier};
 use socp_core::server::{Event, LinkId, LinkOrigin};
 use socp_core::wire::{Frame, HostPort};
@@ -99,9 +101,9 @@ impl Context {
     }
 
     /// Tells the hub. Once it is gone nobody needs to know.
-    pub(super) async fn tell(&self, event: Event) {
-        // Boxed, as events are large and a link's task would keep room for several.
-        let _ = Box::pin(self.inbox.send(Input::Event(event))).await;
+    pub(super) fn tell(&self, event: Event) -> BoxFuture<'_, ()> {
+        // Boxed before anybody awaits it: events are large, and a link's task would keep room for several.
+        self.inbox.send(Input::Event(event)).map(drop).boxed()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of one link: reading, writing, and the end.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -165,8 +165,16 @@ async fn read(
     limits: &LinkLimits,
     counters: &LinkCounters,
 ) -> Ended {
+    // The text before, until the next one is looked for: tungstenite would go on with the buffer that it is in, however
+    // long, if nobody held it then.
+    let mut held = Bytes::new();
     loop {
-        let incoming = match stream.next().await {
+        let next = poll_fn(|cx| {
+            let next = stream.poll_next_unpin(cx);
+            held = Bytes::new();
+            next
+        });
+        let incoming = match next.await {
             Some(Ok(Message::Text(text))) => Incoming::Text(text.into()),
             Some(Ok(Message::Binary(bytes))) => Incoming::Text(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Incoming::Alive,
@@ -183,6 +191,7 @@ async fn read(
         if let Incoming::Text(text) = &incoming {
             counters.frames_in.fetch_add(1, Relaxed);
             counters.bytes_in.fetch_add(text.len() as u64, Relaxed);
+            held = text.clone();
         }
         receiver.receive(incoming).await;
     }

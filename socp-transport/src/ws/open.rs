@@ -20,8 +20,8 @@ use super::{LinkLimits, Socket, Stream};
 use crate::scheme::{PlainRefused, Scheme};
 use crate::tls::{self, Roots, ServerTls};
 
-/// Read at once from a socket. The default of 128 KiB is kept per idle link and costs CPU (`limits.md`).
-const READ_BUFFER: usize = 4 * 1024;
+/// [`Stream`] reads ahead; what tungstenite keeps is only where a frame begins.
+const READ_BUFFER: usize = 512;
 
 /// [`Stream`] gathers; tungstenite passes each fragment on at once.
 const WRITE_BUFFER: usize = 0;

@@ -1,6 +1,7 @@
 //! What a link runs over.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,11 +12,17 @@ use tokio_rustls::TlsStream;
 /// Gathered before a write: frames of a fan-out leave several at once.
 const GATHERED: usize = 16 * 1024;
 
-/// A connection that gathers what is written until it is flushed. tungstenite could do that, too, but it keeps its
-/// buffer for good; here a silent link has none.
+/// Read at once from a socket.
+const READ: usize = 8 * 1024;
+
+/// A connection that reads ahead, and gathers what is written until it is flushed. tungstenite could do both, but it
+/// keeps its buffers for good; here a silent link has none.
 #[derive(Debug)]
 pub(crate) struct Stream {
     bytes: Bytes,
+    /// Read ahead, the first so many of it taken already.
+    ahead: Vec<u8>,
+    taken: usize,
     /// Written to us and by us to nobody yet; no room is kept for it while there is nothing.
     gathered: Vec<u8>,
 }
@@ -31,11 +38,15 @@ enum Bytes {
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { bytes: Bytes::Plain(stream), gathered: Vec::new() }
+        Self::over(Bytes::Plain(stream))
     }
 
     pub(super) fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
-        Self { bytes: Bytes::Tls(Box::new(stream.into())), gathered: Vec::new() }
+        Self::over(Bytes::Tls(Box::new(stream.into())))
+    }
+
+    fn over(bytes: Bytes) -> Self {
+        Self { bytes, ahead: Vec::new(), taken: 0, gathered: Vec::new() }
     }
 
     /// Writes what was gathered.
@@ -52,7 +63,27 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().bytes).poll_read(cx, buf)
+        let stream = self.get_mut();
+        if stream.ahead.is_empty() {
+            if buf.remaining() >= READ {
+                return Pin::new(&mut stream.bytes).poll_read(cx, buf);
+            }
+            let mut room = [MaybeUninit::uninit(); READ];
+            let mut read = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut stream.bytes).poll_read(cx, &mut read))?;
+            let (now, later) = read.filled().split_at(read.filled().len().min(buf.remaining()));
+            buf.put_slice(now);
+            stream.ahead.extend_from_slice(later);
+            return Poll::Ready(Ok(()));
+        }
+        let left = &stream.ahead[stream.taken..];
+        let now = &left[..left.len().min(buf.remaining())];
+        buf.put_slice(now);
+        stream.taken += now.len();
+        if stream.taken == stream.ahead.len() {
+            (stream.ahead, stream.taken) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
