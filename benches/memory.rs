@@ -54,7 +54,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let count = |default| arguments.get(1).map_or(default, |count| count.parse().expect("a number"));
     match arguments.first().map(String::as_str) {
-        Some("clients") => clients(&arguments[1]),
+        Some("clients") => {
+            let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
+            clients(&arguments[1], number(2), number(3));
+        }
         Some("connections") => connections(count(CONNECTIONS)),
         Some("remote") => remote_users(count(REMOTE_USERS)),
         Some(other) => panic!("there is no half called {other}"),
@@ -163,19 +166,26 @@ fn fixture(name: &str) -> Arc<PrivateKey> {
 async fn connections(count: u64) {
     let config = ServerConfig::new("127.0.0.1:0".parse().expect("an address"), fixture("server-a"));
     let server = Server::start(config).await.expect("loopback");
+    // What the first few links cost once is not theirs.
+    let _warm = clients_of(&server, 0, AT_ONCE as u64).await;
     let before = Taken::now();
-    let mut clients = clients_of(&server, count).await;
+    let mut clients = clients_of(&server, AT_ONCE as u64, count).await;
     before.report("idle connection", count, MOST_PER_CONNECTION);
     clients.kill().expect("ours");
     clients.wait().expect("ours");
     server.shutdown().await.expect("nothing to lose");
 }
 
-/// Starts the clients and returns once all are logged in and silent.
-async fn clients_of(server: &Server, wanted: u64) -> Child {
-    let child = this_program(&["clients", &format!("{}/{wanted}", server.local_addr())]);
+/// Starts more clients, after so many, and returns once all are logged in and silent.
+async fn clients_of(server: &Server, before: u64, wanted: u64) -> Child {
+    let child = this_program(&[
+        "clients",
+        &server.local_addr().to_string(),
+        &before.to_string(),
+        &wanted.to_string(),
+    ]);
     let started = Instant::now();
-    while (server.stats().await.tables.local_users as u64) < wanted {
+    while (server.stats().await.tables.local_users as u64) < before + wanted {
         assert!(started.elapsed() < Duration::from_secs(600), "the clients do not get in");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -185,11 +195,10 @@ async fn clients_of(server: &Server, wanted: u64) -> Child {
 
 /// The other process: clients that log in, read whatever comes, and end with their standard input.
 #[tokio::main]
-async fn clients(target: &str) {
-    let (address, count) = target.split_once('/').expect("address/count");
-    let count: u64 = count.parse().expect("a number");
+async fn clients(address: &str, before: u64, count: u64) {
     let signer = fixture("alice");
-    let logins = stream::iter(0..count).map(|number| login(address, number, Arc::clone(&signer)));
+    let logins =
+        stream::iter(before..before + count).map(|number| login(address, number, Arc::clone(&signer)));
     logins.buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
     // Whoever started us ends us, or has ended.
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;

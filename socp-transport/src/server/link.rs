@@ -62,8 +62,9 @@ impl Context {
         self.signing.unfinished() > MAX_UNSIGNED / 4 || self.inbox.capacity() < INBOX * 3 / 4
     }
 
-    /// Runs a link until it ends.
-    pub(super) async fn serve(self, socket: Socket, origin: LinkOrigin) {
+    /// Runs a link until it ends. The socket comes boxed, as a link's task would keep room for every hand that it
+    /// passes through.
+    pub(super) async fn serve(self, socket: Box<Socket>, origin: LinkOrigin) {
         let link = LinkId(self.next_link.fetch_add(1, Relaxed));
         let (outbox, queue) = ws::outbox(&self.dialler.limits);
         let (stop, pause) = (Stop::default(), Arc::default());
@@ -74,8 +75,14 @@ impl Context {
         }
         let mut receiver = Checker::new(HubDesk { link, pause, context: &self }, &*self.verifier);
         // Boxed, as a future that is handed on is kept room for twice.
-        let run =
-            Box::pin(ws::run(socket, queue, stop, &mut receiver, &self.dialler.limits, &self.counters.links));
+        let run = Box::pin(ws::run(
+            *socket,
+            queue,
+            stop,
+            &mut receiver,
+            &self.dialler.limits,
+            &self.counters.links,
+        ));
         let Some(ended) = self.token.run_until_cancelled(run).await else { return };
         debug!(link = link.0, %ended, "link ended");
         self.tell(Event::LinkClosed { link, why: ended.to_string().into() }).await;
@@ -87,7 +94,7 @@ impl Context {
             return;
         };
         match opened {
-            Ok(socket) => self.serve(socket, LinkOrigin::Dialled(address)).await,
+            Ok(socket) => self.serve(Box::new(socket), LinkOrigin::Dialled(address)).await,
             Err(error) => {
                 // Where peers sent us, the operator can do nothing.
                 if error.needs_the_operator() && self.listed.contains(&address) {

@@ -117,7 +117,7 @@ pub(super) async fn listen(
                         drop(handshaking);
                         task.counters.accepted.fetch_add(1, Relaxed);
                         let caller = caller(peer, tls.is_some());
-                        task.serve(socket, LinkOrigin::AcceptedFrom(caller)).await;
+                        task.serve(Box::new(socket), LinkOrigin::AcceptedFrom(caller)).await;
                     }
                     Some(Err(error)) => {
                         debug!(%peer, %error, "no link");

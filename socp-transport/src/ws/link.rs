@@ -165,8 +165,8 @@ async fn read(
     limits: &LinkLimits,
     counters: &LinkCounters,
 ) -> Ended {
-    // The text before, until the next one is looked for: tungstenite would go on with the buffer that it is in, however
-    // long, if nobody held it then.
+    // The text before, until the next one is looked for: if nobody held it then, tungstenite would go on for good with
+    // the buffer that it is in, however long.
     let mut held = Bytes::new();
     loop {
         let next = poll_fn(|cx| {
