@@ -8,7 +8,7 @@ use socp_core::wire::{HostPort, ServerId};
 use socp_transport::server::ListenAddress;
 
 use crate::logging::LogLevel;
-use crate::parsed::IntroducerText;
+use crate::parsed::{IntroducerText, PeerKey, ProbeUrl};
 
 /// A server of the SOCP v1.3 chat mesh.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Look at recorded frames: what is odd about each, whose signature holds, what this server would do with it
     Inspect(InspectArgs),
+    /// Try any SOCP server as a server and a client would, and print a scorecard: which clauses of the standard it
+    /// keeps, and which dialect it speaks
+    Probe(ProbeArgs),
     /// Three servers, alice and bob in one process, playing the mesh scenario
     Demo(DemoArgs),
 }
@@ -158,6 +161,64 @@ on a link of its own.
 
 Status: 0, all was looked at, whatever was found; 1, it could not be (no such file, a keys file that
 cannot be read, not a single line); 2, the command line is wrong.";
+
+/// Of `probe`.
+#[derive(Debug, Args)]
+#[command(after_help = PROBE_EXAMPLES)]
+pub(crate) struct ProbeArgs {
+    /// The server: ws://HOST:PORT or wss://HOST:PORT, with a path where it wants one
+    #[arg(value_name = "URL")]
+    pub(crate) url: ProbeUrl,
+    /// Its key as a bootstrap list has it; without it, the first that it shows is believed
+    #[arg(long, value_name = "PUBKEY")]
+    pub(crate) pubkey: Option<PeerKey>,
+    /// Keep the probe's keys in this folder and use them again, instead of making new ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+    /// Where the probe's two servers listen, for servers that dial back: the second one at the next port
+    /// [default: free ports of this machine alone]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<HostPort>,
+    /// Trust the authorities in this PEM file, besides the system's; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// Let a plain ws:// link leave this machine
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+    /// Do not wait 15 s for a heartbeat
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Show every frame, whole
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// One object a clause, a last one with the key `summary`
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stop after that long, say goodbye, and count what was not tried as failed
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// What it looks like.
+const PROBE_EXAMPLES: &str = "\
+Examples:
+  socp-server probe ws://127.0.0.1:8765                   a server on this machine
+  socp-server probe --quick --keys probe-keys ws://127.0.0.1:8765
+                                                          again and again: no new keys, no wait for a heartbeat
+  socp-server probe --allow-plain --listen 192.0.2.7:9000 --pubkey KEY ws://192.0.2.10:8765
+                                                          another team's server, with its key from the list
+  socp-server probe --json URL | jq -c 'select(.outcome == \"failed\")'
+
+The probe is two servers and a few users, all with fresh keys and ids of their own. It touches nobody else's
+users, writes some ten frames a second at most, takes its users back and says CTRL_CLOSE at the end, also
+after Ctrl-C. What a server stores for good (pinned keys of the probe's users, accounts where logins have
+passwords) stays there: with --keys it is the same few ids every time.
+
+The score is the standard's: a dialect is spoken where later clauses would make no sense otherwise, and what
+the standard asks for and does not come is failed all the same.
+
+Status: 0, nothing failed; 1, something failed, or there was no time; 2, no such server, or the command line
+is wrong.";
 
 /// Of `demo`.
 #[derive(Debug, Args)]

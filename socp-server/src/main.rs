@@ -12,7 +12,9 @@ mod identity;
 mod inspect;
 mod logging;
 mod mistake;
+mod page;
 mod parsed;
+mod probe;
 mod run;
 mod signals;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Identity(args) => identity::identity(&args),
         Command::Config(command) => config::config(command),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Probe(args) => return probe::probe(args),
         Command::Demo(args) => demo::demo(&args),
     };
     match done {

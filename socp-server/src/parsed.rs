@@ -130,6 +130,37 @@ impl Display for IntroducerText {
     }
 }
 
+/// A server to probe: how it is dialled, where, and at which path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProbeUrl {
+    pub(crate) server: ServerUrl,
+    /// Begins with `/`.
+    pub(crate) path: Box<str>,
+}
+
+impl FromStr for ProbeUrl {
+    type Err = socp_transport::ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let authority = text.find("://").map_or(0, |at| at + "://".len());
+        let path = text[authority..].find('/').map_or(text.len(), |at| authority + at);
+        let (server, path) = text.split_at(path);
+        let path = if path.is_empty() { "/" } else { path };
+        // It becomes part of a request line.
+        if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(socp_transport::ServerUrlError);
+        }
+        Ok(Self { server: server.parse()?, path: path.into() })
+    }
+}
+
+impl Display for ProbeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.server)?;
+        if &*self.path == "/" { Ok(()) } else { f.write_str(&self.path) }
+    }
+}
+
 /// Which addresses learnt from peers are dialled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dial(pub(crate) DialPolicy);
@@ -189,6 +220,18 @@ pub(crate) mod tests {
         let path = format!("{}/../socp-core/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
         let pem = std::fs::read_to_string(path).unwrap();
         PrivateKey::from_pem(&pem).unwrap().public_key().clone()
+    }
+
+    #[test]
+    fn a_url_to_probe_may_have_a_path() {
+        let url: ProbeUrl = "ws://127.0.0.1:8765/chat".parse().unwrap();
+        assert_eq!((url.server.to_string().as_str(), &*url.path), ("ws://127.0.0.1:8765", "/chat"));
+        assert_eq!(url.to_string(), "ws://127.0.0.1:8765/chat");
+        let plain: ProbeUrl = "wss://[::1]:8765".parse().unwrap();
+        assert_eq!((&*plain.path, plain.to_string().as_str()), ("/", "wss://[::1]:8765"));
+        for bad in ["ws://", "http://127.0.0.1:1", "ws://h:1/a b", "ws://h:1/\r\nX: y"] {
+            assert!(bad.parse::<ProbeUrl>().is_err(), "{bad}");
+        }
     }
 
     #[test]

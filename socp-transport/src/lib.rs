@@ -5,6 +5,7 @@ pub mod data_dir;
 mod driver;
 mod password;
 pub mod pool;
+pub mod raw;
 mod scheme;
 pub mod server;
 pub mod store;

@@ -4,7 +4,6 @@
 mod json;
 mod lines;
 mod screen;
-mod wrap;
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write, stdin, stdout};

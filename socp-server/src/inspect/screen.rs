@@ -2,23 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Result, Write, stdout};
+use std::io::{Result, Write};
 use std::time::{Duration, SystemTime};
 
 use socp_core::client::{escape_label, escape_text};
 use socp_core::inspect::{
     ContentFinding, ContentShape, Does, Envelope, Finding, Held, Keyring, NOTHING_FOLLOWS, Oddity, Summary,
 };
-use socp_core::wire::{KeyId, Timestamp};
+use socp_core::wire::Timestamp;
 
 use super::Show;
-use super::wrap::{column, wrapped};
-
-/// Where no terminal says how wide it is.
-const WIDTH: usize = 110;
-
-/// Narrower, lines do not fit.
-const MIN_WIDTH: usize = 80;
+use crate::page::{Colour, Page, WIDTH, column, short, wrapped};
 
 /// Columns of a frame's line, in characters.
 #[derive(Clone, Copy, Debug)]
@@ -49,20 +43,10 @@ const SHOWN: usize = 8;
 /// From here on years have five digits, which is nobody's clock.
 const YEAR_10000: u64 = 253_402_300_800;
 
-#[derive(Clone, Copy, Debug)]
-enum Colour {
-    Good,
-    Bad,
-    Doubtful,
-    Dim,
-    Bold,
-}
-
 /// A screen, or a file that looks like one.
 #[derive(Debug)]
 pub(super) struct Screen {
-    coloured: bool,
-    width: usize,
+    page: Page,
     has_keys: bool,
     /// Oddities that have been explained.
     explained: BTreeSet<Oddity>,
@@ -72,33 +56,15 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(has_keys: bool) -> Self {
-        let terminal = stdout().is_terminal();
-        let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-        let size = terminal.then(terminal_size::terminal_size).flatten();
-        let width = size.map_or(WIDTH, |(width, _)| usize::from(width.0)).max(MIN_WIDTH);
-        Self { coloured, width, has_keys, explained: BTreeSet::new(), day: String::new() }
+        Self { page: Page::of_stdout(), has_keys, explained: BTreeSet::new(), day: String::new() }
     }
 
     fn paint(&self, colour: Colour, text: &str) -> String {
-        let code = match colour {
-            Colour::Good => "32",
-            Colour::Bad => "31;1",
-            Colour::Doubtful => "33",
-            Colour::Dim => "2",
-            Colour::Bold => "1",
-        };
-        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        self.page.paint(colour, text)
     }
 
-    /// Words under a heading, wrapped and aligned.
     fn below(&self, out: &mut dyn Write, heading: &str, colour: Option<Colour>, text: &str) -> Result<()> {
-        let width = self.width.saturating_sub(INDENT + 8);
-        for (index, line) in wrapped(text, width).iter().enumerate() {
-            let heading = if index == 0 { heading } else { "" };
-            let line = colour.map_or_else(|| line.clone(), |colour| self.paint(colour, line));
-            writeln!(out, "{:INDENT$}{} {line}", "", self.paint(Colour::Dim, &column(heading, 7)))?;
-        }
-        Ok(())
+        self.page.below(out, INDENT, heading, colour, text)
     }
 
     fn head(&self, finding: &Finding, envelope: &Envelope) -> String {
@@ -106,7 +72,7 @@ impl Screen {
             Some((from, to)) => (from, to),
             None => (&envelope.from, &envelope.to),
         };
-        let columns = Columns::of(self.width);
+        let columns = Columns::of(self.page.width);
         let from = if from.is_empty() { "?" } else { from };
         let to = if to.is_empty() { "?" } else { to };
         let route = format!("{} → {}", column(from, 8).trim_end(), column(to, 8).trim_end());
@@ -176,7 +142,7 @@ impl Show for Screen {
                 writeln!(out, "{}", self.head(finding, envelope))?;
             }
             None => {
-                let Columns { route, kind, signature, .. } = Columns::of(self.width);
+                let Columns { route, kind, signature, .. } = Columns::of(self.page.width);
                 let words = format!("not a frame ({} bytes)", finding.bytes);
                 // As wide as the columns that it stands for, and the time's.
                 let words = column(&words, 12 + route + kind + signature + 3);
@@ -184,7 +150,7 @@ impl Show for Screen {
                 writeln!(out, "{:>6}  {} {does}", finding.line, self.paint(Colour::Bad, &words))?;
             }
         }
-        if let Some(held) = whose(finding).filter(|_| !Columns::of(self.width).whole) {
+        if let Some(held) = whose(finding).filter(|_| !Columns::of(self.page.width).whole) {
             self.below(out, "sig", None, &signed(held))?;
         }
         let verdict = &finding.verdict;
@@ -261,7 +227,7 @@ impl Show for Screen {
         for ((does, why), (count, first)) in reasons.iter().take(SHOWN) {
             let at = if *count == 1 { format!("line {first}") } else { format!("first in line {first}") };
             let words = format!("{} ({at})", escape_text(why));
-            let lines = wrapped(&words, self.width.saturating_sub(34));
+            let lines = wrapped(&words, self.page.width.saturating_sub(34));
             writeln!(out, "{}", row("", &format!("{count:>6}  {} {}", self.does(*does), lines[0])))?;
             for line in &lines[1..] {
                 writeln!(out, "{}", row("", &format!("{:8}{line}", "")))?;
@@ -276,7 +242,7 @@ impl Show for Screen {
         for (index, (oddity, count)) in odd.iter().enumerate() {
             let name = if index == 0 { "odd" } else { "" };
             let words = format!("{}, {}", oddity.words(), oddity.section());
-            let lines = wrapped(&words, self.width.saturating_sub(46));
+            let lines = wrapped(&words, self.page.width.saturating_sub(46));
             writeln!(out, "{}", row(name, &format!("{count:>6}  {} {}", column(oddity.id(), 21), lines[0])))?;
             for line in &lines[1..] {
                 writeln!(out, "{}", row("", &format!("{:30}{line}", "")))?;
@@ -295,11 +261,6 @@ fn whose(finding: &Finding) -> Option<&Held> {
 fn signed(held: &Held) -> String {
     let label = column(&escape_label(&held.label), 10);
     format!("{} {} {}/{}", label.trim_end(), short(held.key), held.canonical(), held.form.salt.bytes())
-}
-
-/// The beginning of a key's fingerprint, as `socp-server identity` shows it.
-fn short(key: KeyId) -> String {
-    key.to_string().chars().take(8).collect()
 }
 
 fn content_words(content: &ContentFinding) -> String {

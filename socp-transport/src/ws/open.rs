@@ -120,16 +120,24 @@ impl Dialler {
     /// # Errors
     /// If it cannot be opened, or not in time.
     pub(crate) async fn connect(&self, address: &HostPort) -> Result<Socket, OpenError> {
+        self.connect_at(address, "/").await
+    }
+
+    /// The same at a path, which begins with `/`.
+    ///
+    /// # Errors
+    /// As [`Dialler::connect`].
+    pub(crate) async fn connect_at(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
         let plain_is_fine = PlainRefused::unless(self.allow_plain, address.host(), address);
         let open = async {
             match (self.said.get(address), plain_is_fine) {
-                (Some(Scheme::Wss), _) | (None, Err(_)) => self.over_tls(address).await,
+                (Some(Scheme::Wss), _) | (None, Err(_)) => self.over_tls(address, path).await,
                 (Some(Scheme::Ws), refused) => {
                     refused?;
-                    self.plainly(address).await
+                    self.plainly(address, path).await
                 }
-                (None, Ok(())) => match self.plainly(address).await {
-                    Err(error) if error.hints_at_tls() => self.over_tls(address).await,
+                (None, Ok(())) => match self.plainly(address, path).await {
+                    Err(error) if error.hints_at_tls() => self.over_tls(address, path).await,
                     opened => opened,
                 },
             }
@@ -138,12 +146,12 @@ impl Dialler {
         timeout(limit, open).await.unwrap_or(Err(OpenError::TimedOut(limit)))
     }
 
-    async fn plainly(&self, address: &HostPort) -> Result<Socket, OpenError> {
+    async fn plainly(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
         let stream = Stream::plain(tcp(address).await?);
-        self.greet(Scheme::Ws, address, stream).await
+        self.greet(Scheme::Ws, address, path, stream).await
     }
 
-    async fn over_tls(&self, address: &HostPort) -> Result<Socket, OpenError> {
+    async fn over_tls(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
         let name = tls::server_name(address.host())
             .ok_or_else(|| OpenError::Tls("no certificate can be for this host's name".into()))?;
         let connector = self.roots.connector().await;
@@ -153,11 +161,17 @@ impl Dialler {
                 Some(why) => OpenError::Tls(why.into()),
                 None => OpenError::IsPlain,
             })?;
-        self.greet(Scheme::Wss, address, Stream::tls(stream)).await
+        self.greet(Scheme::Wss, address, path, Stream::tls(stream)).await
     }
 
-    async fn greet(&self, scheme: Scheme, address: &HostPort, stream: Stream) -> Result<Socket, OpenError> {
-        let request = format!("{scheme}://{address}/").into_client_request().map_err(handshake)?;
+    async fn greet(
+        &self,
+        scheme: Scheme,
+        address: &HostPort,
+        path: &str,
+        stream: Stream,
+    ) -> Result<Socket, OpenError> {
+        let request = format!("{scheme}://{address}{path}").into_client_request().map_err(handshake)?;
         let opened = client_async_with_config(request, stream, Some(config(&self.limits))).await;
         opened.map(|(socket, _response)| socket).map_err(handshake)
     }
