@@ -188,6 +188,9 @@ pub(crate) struct ProbeArgs {
     /// Do not wait 15 s for a heartbeat
     #[arg(long)]
     pub(crate) quick: bool,
+    /// How long an answer may take. What is not to come is listened for a sixth of it
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(crate) patience: std::time::Duration,
     /// Show every frame, whole
     #[arg(long, short)]
     pub(crate) verbose: bool,

@@ -1,7 +1,7 @@
 //! Who plays: two servers and some users, each with an id of its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socp_core::crypto::Signer;
@@ -80,19 +80,22 @@ impl Who {
 pub(super) struct Cast {
     keys: [Arc<PrivateKey>; 3],
     ids: Vec<Id>,
+    /// Whether an earlier probe may have come with the same ids.
+    pub(super) known: bool,
 }
 
 impl Cast {
     /// With new keys, or those of a folder, which are made if they are not there.
     pub(super) fn new(folder: Option<&Path>) -> Result<Self> {
         let [one, two, users] = KEYS;
+        let known = folder.is_some_and(|folder| path_of(folder, users).exists());
         let keys = [key(folder, one)?, key(folder, two)?, key(folder, users)?].map(Arc::new);
-        Ok(Self::of(keys))
+        Ok(Self { known, ..Self::of(keys) })
     }
 
     fn of(keys: [Arc<PrivateKey>; 3]) -> Self {
         let ids = Who::ALL.map(|who| id(who, keys[slot(who)].public_key())).to_vec();
-        Self { keys, ids }
+        Self { keys, ids, known: false }
     }
 
     pub(super) fn id(&self, who: Who) -> Id {
@@ -145,9 +148,13 @@ fn id(who: Who, key: &PublicKey) -> Id {
     Id::uuid_v4(bytes)
 }
 
+fn path_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.pem"))
+}
+
 fn key(folder: Option<&Path>, name: &str) -> Result<PrivateKey> {
     let Some(folder) = folder else { return Ok(PrivateKey::generate()?) };
-    let path = folder.join(format!("{name}.pem"));
+    let path = path_of(folder, name);
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     if path.exists() {
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
@@ -184,6 +191,6 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), Who::ALL.len());
         assert!(ids.iter().all(Id::is_uuid_v4));
-        assert!(cast.server(Who::One).derives_from(&key));
+        assert!(cast.server(Who::One).derives_from(key.public_key()));
     }
 }

@@ -6,12 +6,13 @@ use super::cast::Who;
 use super::clause::{Outcome, failed};
 use super::gossip::spoilt;
 use super::messages::{direct, letter};
-use super::stage::{Mark, PATIENCE, SILENCE, Sig, Stage};
+use super::stage::{Mark, Sig, Stage};
 use super::users::{changed, error_of};
 
 /// Waits for an ERROR at Ann, and looks at what it says.
 async fn refused(stage: &mut Stage, since: Mark, code: &ErrorCode) -> Outcome {
-    let told = stage.wait(since, PATIENCE, |entry| entry.who == Who::Ann && error_of(entry).is_some()).await;
+    let told =
+        stage.wait(since, stage.patience, |entry| entry.who == Who::Ann && error_of(entry).is_some()).await;
     let Some(place) = told else { return failed("no ERROR") };
     let Some(Payload::Error(report)) = stage.log[place].frame.as_ref().map(|frame| frame.payload()) else {
         return failed("no ERROR");
@@ -43,7 +44,7 @@ pub(super) async fn bad_sig(stage: &mut Stage) -> Outcome {
     let (Some(letter), Some(text)) = (letter, text) else { return failed("it could not be written") };
     let since = stage.send(Who::Ann, text).await;
     let outcome = refused(stage, since, &ErrorCode::InvalidSig).await;
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     match (stage.find(since, |entry| letter.came_to(entry, Who::Ben)), outcome) {
         (Some(_), Err(_)) => failed("it was delivered, and no ERROR INVALID_SIG came"),
         (Some(_), Ok(_)) => failed("ERROR INVALID_SIG came, but it was delivered all the same"),
@@ -56,7 +57,7 @@ pub(super) async fn malformed(stage: &mut Stage) -> Outcome {
     for text in ["{\"type\":\"MSG_DIRECT\",\"payload\":{\"to\"", "{\"from\":\"probe\",\"payload\":{}}"] {
         stage.send(Who::Ann, text.to_owned()).await;
     }
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let told = stage.find(since, |entry| entry.who == Who::Ann && error_of(entry).is_some());
     let Some(link) = stage.link_of(Who::Ann).filter(|link| stage.is_live(*link)) else {
         return failed("the link is gone");
@@ -67,7 +68,7 @@ pub(super) async fn malformed(stage: &mut Stage) -> Outcome {
     if let Some(text) = asked {
         stage.send(Who::Ann, text).await;
     }
-    let alive = stage.wait(since, PATIENCE, |entry| entry.link == link && entry.came().is_some()).await;
+    let alive = stage.wait(since, stage.patience, |entry| entry.link == link && entry.came().is_some()).await;
     match (alive, told) {
         (Some(_), Some(_)) => Ok("an ERROR, and the link still works".into()),
         (Some(_), None) => Ok("ignored, and the link still works".into()),

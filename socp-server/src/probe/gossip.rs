@@ -6,7 +6,7 @@ use socp_core::wire::{FrameType, Meta, Payload, Recipient, ServerId, UserAdverti
 use super::cast::Who;
 use super::clause::{Need, Outcome, failed};
 use super::messages::unreachable;
-use super::stage::{PATIENCE, SILENCE, Stage};
+use super::stage::Stage;
 use super::users::{changed, is_told, is_told_gone, kind_at, names};
 
 /// An advert of one of the probe's users at one of its servers, or, wrongly, at another one.
@@ -39,7 +39,7 @@ pub(super) async fn online(stage: &mut Stage) -> Outcome {
     let since = stage.marks.get("second").copied().unwrap_or(0);
     let ann = stage.cast.id(Who::Ann);
     let kinds = [FrameType::ServerWelcome, FrameType::UserAdvertise];
-    let told = stage.wait(since, PATIENCE, |entry| {
+    let told = stage.wait(since, stage.patience, |entry| {
         entry.who == Who::Two
             && kinds.iter().any(|kind| entry.is(kind).is_some_and(|frame| names(frame, &ann)))
     });
@@ -52,7 +52,7 @@ pub(super) async fn online(stage: &mut Stage) -> Outcome {
 pub(super) async fn advertise(stage: &mut Stage) -> Outcome {
     let (since, rob) = (stage.mark(), stage.cast.id(Who::Rob));
     send_rob(stage).await;
-    match stage.wait(since, PATIENCE, |entry| is_told(entry, Who::Ann, &rob)).await {
+    match stage.wait(since, stage.patience, |entry| is_told(entry, Who::Ann, &rob)).await {
         Some(place) => {
             stage.has_heard_of_rob();
             Ok(kind_at(stage, place))
@@ -78,7 +78,7 @@ pub(super) async fn relay(stage: &mut Stage) -> Outcome {
     let Some(sent) = stage.marks.get("rob").copied() else { return failed("no advert could be written") };
     stage.cited.insert(sent);
     let rob = stage.cast.id(Who::Rob);
-    let came = stage.wait(sent, PATIENCE, |entry| {
+    let came = stage.wait(sent, stage.patience, |entry| {
         entry.who == Who::Two && entry.is(&FrameType::UserAdvertise).is_some_and(|frame| names(frame, &rob))
     });
     let Some(place) = came.await else { return failed("it does not reach probe-2") };
@@ -104,7 +104,7 @@ pub(super) async fn relay(stage: &mut Stage) -> Outcome {
 pub(super) async fn echo(stage: &mut Stage) -> Outcome {
     let sent = stage.marks.get("rob").copied().unwrap_or(0);
     let rob = stage.cast.id(Who::Rob);
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let back = stage.find(sent, |entry| {
         entry.who == Who::One && entry.is(&FrameType::UserAdvertise).is_some_and(|frame| names(frame, &rob))
     });
@@ -121,7 +121,7 @@ async fn disbelieved(stage: &mut Stage, user: Who, text: Option<String>) -> Outc
     // Should it be believed, it has to be taken back.
     stage.advertises(Who::One, user);
     stage.send(Who::One, text).await;
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let heard = stage.find(since, |entry| {
         is_told(entry, Who::Ann, &id)
             || entry.who == Who::Two
@@ -159,7 +159,7 @@ pub(super) async fn remove_foreign(stage: &mut Stage) -> Outcome {
     let (since, rob) = (stage.mark(), stage.cast.id(Who::Rob));
     let Some(text) = stage.removal(Who::Two, Who::Rob) else { return failed("it could not be written") };
     stage.send(Who::Two, text).await;
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let told = stage.find(since, |entry| is_told_gone(entry, Who::Ann, &rob));
     match told {
         Some(_) => failed("Ann was told that he is gone"),
@@ -172,7 +172,7 @@ pub(super) async fn remove(stage: &mut Stage) -> Outcome {
     let Some(text) = stage.removal(Who::One, Who::Rob) else { return failed("it could not be written") };
     stage.send(Who::One, text).await;
     stage.removes(Who::Rob);
-    let told = stage.wait(since, PATIENCE, |entry| is_told_gone(entry, Who::Ann, &rob)).await;
+    let told = stage.wait(since, stage.patience, |entry| is_told_gone(entry, Who::Ann, &rob)).await;
     if told.is_none() {
         return failed("Ann is not told that he is gone");
     }

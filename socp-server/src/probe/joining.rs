@@ -8,11 +8,8 @@ use socp_core::wire::{Frame, FrameType, Id, KeyForm, Payload, PublicKey, Recipie
 
 use super::cast::Who;
 use super::clause::{Outcome, failed, not_applicable};
-use super::stage::{LinkNo, Mark, SILENCE, Sig, Stage, What};
+use super::stage::{LinkNo, Mark, Sig, Stage, What};
 use crate::page::short;
-
-/// How long a greeting may take that perhaps nobody answers.
-const WELCOME_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// In time for the most impatient peers that are known.
 const WELCOME_TIME: Duration = Duration::from_secs(1);
@@ -49,7 +46,7 @@ async fn greet(stage: &mut Stage, dialect: Dialect, who: Who) -> Result<(LinkNo,
     if let Some(text) = join(stage, dialect, who) {
         stage.send_on(link, text).await;
     }
-    let answered = stage.wait(since, WELCOME_PATIENCE, |entry| {
+    let answered = stage.wait(since, stage.short_patience(), |entry| {
         entry.link == link
             && (entry.is(&FrameType::ServerWelcome).is_some() || matches!(entry.what, What::Ended { .. }))
     });
@@ -96,7 +93,7 @@ pub(super) async fn welcome(stage: &mut Stage) -> Outcome {
     let since = stage.mark();
     if let Ok(link) = link_only(stage, Dialect::M, Who::One).await {
         // Who dials back need not say anything there.
-        stage.wait(since, WELCOME_PATIENCE, |entry| entry.who == Who::One && entry.link > link).await;
+        stage.wait(since, stage.short_patience(), |entry| entry.who == Who::One && entry.link > link).await;
         if stage.has_dialled_back(Who::One) {
             stage.target.dialect = Some(Dialect::M);
             let reason = "it answers no JOIN, and dials back whoever says SERVER_HELLO_LINK";
@@ -126,7 +123,7 @@ async fn meet(stage: &mut Stage, place: Mark, link: LinkNo, greeted_as: Dialect)
             Payload::ServerAnnounce(hello) => hello.pubkey.key().ok().cloned(),
             _ => None,
         };
-        let spoken = stage.wait(place, SILENCE, |entry| {
+        let spoken = stage.wait(place, stage.silence(), |entry| {
             entry.link == link && entry.is(&FrameType::ServerAnnounce).and_then(announced).is_some()
         });
         if let Some(place) = spoken.await {
@@ -322,7 +319,7 @@ pub(super) async fn key(stage: &mut Stage) -> Outcome {
 pub(super) async fn link(stage: &mut Stage) -> Outcome {
     let Some(link) = stage.link_of(Who::One) else { return failed("there is none") };
     let since = stage.marks.get("joined").copied().unwrap_or(0);
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let wrong = stage.find(since, |entry| {
         entry.link == link
             && (entry.is(&FrameType::Error).is_some() || matches!(entry.what, What::Ended { .. }))
@@ -357,7 +354,7 @@ pub(super) async fn second(stage: &mut Stage) -> Outcome {
 }
 
 async fn settled(stage: &mut Stage, link: LinkNo, since: Mark) -> Outcome {
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     if !stage.is_live(link) {
         return failed("the target ended the link");
     }
@@ -371,7 +368,7 @@ async fn settled(stage: &mut Stage, link: LinkNo, since: Mark) -> Outcome {
 pub(super) async fn members(stage: &mut Stage) -> Outcome {
     let since = stage.marks.get("second").copied().unwrap_or(0);
     let (one, key) = (stage.cast.id(Who::One), stage.cast.key(Who::One).clone());
-    let named = stage.wait(since, super::stage::PATIENCE, |entry| {
+    let named = stage.wait(since, stage.patience, |entry| {
         entry.who == Who::Two
             && entry.came().is_some_and(|frame| match frame.payload() {
                 Payload::ServerWelcome(welcome) => {

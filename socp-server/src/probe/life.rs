@@ -8,7 +8,7 @@ use socp_core::wire::{Empty, Frame, FrameType, Payload, PubkeyRequest};
 use super::cast::Who;
 use super::clause::{Need, Outcome, failed, not_applicable};
 use super::joining::form_words;
-use super::stage::{Entry, Mark, PATIENCE, Sig, Stage, What};
+use super::stage::{Entry, Mark, Sig, Stage, What};
 
 /// 15 s, and one for the way.
 const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(16);
@@ -34,8 +34,9 @@ pub(super) async fn list(stage: &mut Stage) -> Outcome {
     if let Some(text) = stage.write(Who::Ann, stage.to_target(), &Payload::ListRequest(Empty {})) {
         stage.send(Who::Ann, text).await;
     }
-    let came = stage
-        .wait(since, PATIENCE, |entry| entry.who == Who::Ann && entry.is(&FrameType::ListResponse).is_some());
+    let came = stage.wait(since, stage.patience, |entry| {
+        entry.who == Who::Ann && entry.is(&FrameType::ListResponse).is_some()
+    });
     let Some(place) = came.await else { return failed("no LIST_RESPONSE") };
     let Some(Payload::ListResponse(list)) = stage.log[place].frame.as_ref().map(|frame| frame.payload())
     else {
@@ -67,7 +68,9 @@ pub(super) async fn pubkey(stage: &mut Stage) -> Outcome {
         stage.send(Who::Ann, text).await;
     }
     let came = stage
-        .wait(since, PATIENCE / 2, |entry| entry.who == Who::Ann && entry.is(&FrameType::Pubkey).is_some())
+        .wait(since, stage.short_patience(), |entry| {
+            entry.who == Who::Ann && entry.is(&FrameType::Pubkey).is_some()
+        })
         .await;
     let Some(place) = came else {
         return not_applicable("not answered: the standard's directory is out of band");
@@ -117,8 +120,8 @@ pub(super) async fn close(stage: &mut Stage) -> Outcome {
         stage.send(Who::Two, text).await;
     }
     stage.close(link);
-    let ended =
-        stage.wait(since, PATIENCE, |entry| entry.link == link && matches!(entry.what, What::Ended { .. }));
+    let ended = stage
+        .wait(since, stage.patience, |entry| entry.link == link && matches!(entry.what, What::Ended { .. }));
     match ended.await.map(|place| stage.log[place].clone()) {
         Some(Entry { what: What::Ended { closed: true }, text, .. }) => Ok(text.into()),
         Some(entry) => failed(format!("the connection was dropped: {}", entry.text)),

@@ -10,7 +10,7 @@ use super::cast::Who;
 use super::clause::{Outcome, failed, not_applicable};
 use super::gossip::{advert, spoilt};
 use super::joining::form_words;
-use super::stage::{Entry, Mark, PATIENCE, SILENCE, Sig, Stage};
+use super::stage::{Entry, Mark, Sig, Stage};
 use super::users::error_of;
 
 /// A message as its author made it.
@@ -120,7 +120,7 @@ pub(super) async fn local(stage: &mut Stage) -> Outcome {
         stage.send(Who::Ann, text).await;
     }
     let ciphertext = letter.ciphertext();
-    let came = stage.wait(since, PATIENCE, |entry| brings(entry, Who::Ben, &ciphertext)).await;
+    let came = stage.wait(since, stage.patience, |entry| brings(entry, Who::Ben, &ciphertext)).await;
     let Some(place) = came else { return failed("nothing came to Ben") };
     stage.marks.insert("letter", since);
     stage.marks.insert("delivered", place);
@@ -172,7 +172,7 @@ pub(super) async fn out(stage: &mut Stage) -> Outcome {
         stage.send(Who::Ann, text).await;
     }
     let ciphertext = letter.ciphertext();
-    let came = stage.wait(since, PATIENCE, |entry| {
+    let came = stage.wait(since, stage.patience, |entry| {
         entry.who == Who::One
             && entry.is(&FrameType::ServerDeliver).is_some()
             && brings(entry, Who::One, &ciphertext)
@@ -196,7 +196,7 @@ pub(super) async fn incoming(stage: &mut Stage) -> Outcome {
     };
     let since = stage.send(Who::One, text).await;
     let ciphertext = letter.ciphertext();
-    let came = stage.wait(since, PATIENCE, |entry| brings(entry, Who::Ann, &ciphertext)).await;
+    let came = stage.wait(since, stage.patience, |entry| brings(entry, Who::Ann, &ciphertext)).await;
     let Some(place) = came else { return failed("nothing came to Ann") };
     stage.marks.insert("delivery", since);
     untouched(stage, place, &letter)
@@ -213,7 +213,7 @@ pub(super) async fn once(stage: &mut Stage) -> Outcome {
         return failed("it could not be written");
     };
     let since = stage.send(Who::One, text).await;
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     match stage.find(since, |entry| brings(entry, Who::Ann, &ciphertext)) {
         Some(_) => failed("it was delivered again"),
         None => Ok("nothing more came".into()),
@@ -226,7 +226,7 @@ pub(super) async fn bad_sig(stage: &mut Stage) -> Outcome {
     let text = letter.as_ref().and_then(|letter| spoilt(&delivery(stage, Who::One, letter)?));
     let (Some(letter), Some(text)) = (letter, text) else { return failed("it could not be written") };
     let since = stage.send(Who::One, text).await;
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let ciphertext = letter.ciphertext();
     match stage.find(since, |entry| brings(entry, Who::Ann, &ciphertext)) {
         Some(_) => failed("it was delivered"),
@@ -245,7 +245,7 @@ pub(super) async fn forward(stage: &mut Stage) -> Outcome {
     let (Some(letter), Some(text)) = (letter, text) else { return failed("it could not be written") };
     let sent = stage.send(Who::Two, text).await;
     let ciphertext = letter.ciphertext();
-    let came = stage.wait(sent, PATIENCE, |entry| brings(entry, Who::One, &ciphertext)).await;
+    let came = stage.wait(sent, stage.patience, |entry| brings(entry, Who::One, &ciphertext)).await;
     let Some(place) = came else { return failed("it does not reach probe-1") };
     let Some(frame) = stage.log[place].frame.as_deref() else { return failed("what came is no frame") };
     match check_payload(&stage.provider, stage.cast.key(Who::Two), frame, None) {
@@ -266,7 +266,7 @@ pub(super) async fn sender(stage: &mut Stage) -> Outcome {
     if let Some(text) = direct(stage, Who::Ann, &letter) {
         stage.send(Who::Ann, text).await;
     }
-    stage.listen_for(SILENCE).await;
+    stage.listen_for(stage.silence()).await;
     let ciphertext = letter.ciphertext();
     let came = stage.find(since, |entry| brings(entry, Who::Ben, &ciphertext));
     stage.find(since, |entry| entry.who == Who::Ann && error_of(entry).is_some());
@@ -287,7 +287,8 @@ pub(super) async fn unreachable(stage: &mut Stage, whom: Who) -> Outcome {
     if let Some(text) = direct(stage, Who::Ann, &letter) {
         stage.send(Who::Ann, text).await;
     }
-    let told = stage.wait(since, PATIENCE, |entry| entry.who == Who::Ann && error_of(entry).is_some()).await;
+    let told =
+        stage.wait(since, stage.patience, |entry| entry.who == Who::Ann && error_of(entry).is_some()).await;
     match told.and_then(|place| error_of(&stage.log[place])) {
         Some(ErrorCode::UserNotFound) => Ok("ERROR USER_NOT_FOUND".into()),
         Some(code) => failed(format!("ERROR {code}")),
@@ -323,7 +324,7 @@ pub(super) async fn public(stage: &mut Stage) -> Outcome {
     if let Some(text) = stage.write_in(stage.dialect(), Who::Ann, to, ts, &payload) {
         stage.send(Who::Ann, text).await;
     }
-    let came = stage.wait(since, PATIENCE, |entry| brings(entry, Who::Ben, &ciphertext)).await;
+    let came = stage.wait(since, stage.patience, |entry| brings(entry, Who::Ben, &ciphertext)).await;
     let message = came.and_then(|place| message_of(stage.log[place].frame.as_deref()?));
     match message {
         None => failed("nothing came to Ben"),
@@ -373,7 +374,7 @@ pub(super) async fn file(stage: &mut Stage) -> Outcome {
     }
     let mut next = since;
     for step in ["FILE_START", "FILE_CHUNK", "FILE_END"] {
-        let came = stage.wait(next, PATIENCE, |entry| {
+        let came = stage.wait(next, stage.patience, |entry| {
             entry.who == Who::Ben
                 && entry.came().is_some_and(|frame| {
                     // The seed's clients get them by another name.

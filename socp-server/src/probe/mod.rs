@@ -131,7 +131,8 @@ async fn set(args: &ProbeArgs) -> Result<Stage> {
     let mut password = [0; 16];
     getrandom::fill(&mut password).map_err(|error| format!("no randomness: {error}"))?;
     let url = args.url.clone();
-    let mut stage = Stage::new(url, args.quick, cast, encode_base64(&password), dialler, listeners);
+    let mut stage =
+        Stage::new(url, args.quick, args.patience, cast, encode_base64(&password), dialler, listeners);
     if let Some(PeerKey { key, dialect }) = &args.pubkey {
         stage.target.key = Some(key.clone());
         stage.target.dialect = *dialect;

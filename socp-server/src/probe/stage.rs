@@ -19,12 +19,6 @@ use super::cast::{Cast, Who};
 use super::clause::Need;
 use crate::parsed::ProbeUrl;
 
-/// How long an answer may take that has to come.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long the probe listens for what is not to come.
-pub(super) const SILENCE: Duration = Duration::from_millis(500);
-
 /// Frames a second, once the first few are written: what a person's client would write.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -96,7 +90,7 @@ enum Out {
 }
 
 enum Event {
-    Accepted(Who, RawLink),
+    Accepted(Who, Box<RawLink>),
     Heard(LinkNo, RawHeard),
 }
 
@@ -136,6 +130,8 @@ pub(super) enum Login {
 pub(super) struct Stage {
     pub(super) url: ProbeUrl,
     pub(super) quick: bool,
+    /// How long an answer may take that has to come.
+    pub(super) patience: Duration,
     pub(super) cast: Cast,
     pub(super) target: Target,
     pub(super) provider: Provider,
@@ -167,6 +163,7 @@ impl Stage {
     pub(super) fn new(
         url: ProbeUrl,
         quick: bool,
+        patience: Duration,
         cast: Cast,
         password: String,
         dialler: RawDialler,
@@ -177,6 +174,7 @@ impl Stage {
         Self {
             url,
             quick,
+            patience,
             cast,
             target: Target::default(),
             provider: Provider::new(),
@@ -206,7 +204,7 @@ impl Stage {
             tokio::spawn(async move {
                 while let Ok(link) = listener.accept().await {
                     if let Some(link) = link
-                        && sender.send(Event::Accepted(who, link)).await.is_err()
+                        && sender.send(Event::Accepted(who, Box::new(link))).await.is_err()
                     {
                         return;
                     }
@@ -228,6 +226,17 @@ impl Stage {
 
     pub(super) fn has_heard_of_rob(&mut self) {
         self.heard_of_rob = true;
+    }
+
+    /// How long an answer may take that perhaps nobody gives.
+    pub(super) fn short_patience(&self) -> Duration {
+        self.patience / 2
+    }
+
+    /// How long the probe listens for what is not to come: several times what a server takes that is not
+    /// busy, and no longer, since it does so often.
+    pub(super) fn silence(&self) -> Duration {
+        self.patience / 6
     }
 
     /// How frames for the target are written.
@@ -398,7 +407,7 @@ impl Stage {
         tokio::select! {
             event = self.events.recv() => {
                 match event {
-                    Some(Event::Accepted(who, link)) => drop(self.adopt(who, link, true)),
+                    Some(Event::Accepted(who, link)) => drop(self.adopt(who, *link, true)),
                     Some(Event::Heard(link, heard)) => self.on_heard(link, heard),
                     // We hold a sender.
                     None => {}

@@ -1,7 +1,5 @@
 //! Logins: who may come, who hears of it, and how one leaves (§9.1, §9.3).
 
-use std::time::Duration;
-
 use scrypt::Params;
 use socp_core::wire::{
     Empty, ErrorCode, Frame, FrameType, Id, LoginProof, Meta, Payload, Recipient, UserHello, UserLogin,
@@ -11,13 +9,10 @@ use socp_core::wire::{
 use super::cast::Who;
 use super::clause::{Outcome, failed, not_applicable};
 use super::joining::form_words;
-use super::stage::{Entry, LinkNo, Login, Mark, PATIENCE, Sig, Stage, What};
+use super::stage::{Entry, LinkNo, Login, Mark, Sig, Stage, What};
 
 /// A key of 2,048 bits, whose private half nobody has.
 const WEAK_KEY: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAo4oKSlzS9dXUH1fW7AxgywqrPS3AMga79R7Ym1v5n1ta2S8iYwRy6e4vLyDKRwbVjDBRsFdqEKNxjeV-O3AOxa1t7L2uSCZLVOi4jTIVOA2jqPmXIgh5Ns_VSzo5iQtf3KbF4Y3eCT6CIugqN_kz_PN8kNVqQ2-mgqLvTU_MikbLMYQ7su7rmy7j6H8mNWj8PHPdMCzSKIRehfM0rg8mg739mk1AU31h8l8VwG4OpKUlLx_Cq-Z87UCeTbQhwIkSg8_kfjPTG3opvVI_qRnRFWDJIU5X1dbT_rrCHKhlA-8tOOjsz91a0IaWoaruJzapO0QsumZhJpxVd_XxhTa4aQIDAQAB";
-
-/// How long a login that is acknowledged may take to become one.
-const SESSION_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Whether a frame names a user, in its payload.
 pub(super) fn names(frame: &Frame, user: &Id) -> bool {
@@ -79,7 +74,7 @@ async fn in_session(stage: &mut Stage, who: Who, link: LinkNo, since: Mark) -> R
                 && (matches!(entry.what, What::Ended { .. })
                     || entry.came().is_some_and(|frame| *frame.kind() != FrameType::UserHelloAck))
     };
-    let mut sign = stage.wait(since, SESSION_PATIENCE, decisive).await;
+    let mut sign = stage.wait(since, stage.short_patience(), decisive).await;
     let acknowledged = |stage: &mut Stage| {
         stage
             .find(since, |entry| entry.link == link && entry.is(&FrameType::UserHelloAck).is_some())
@@ -90,7 +85,7 @@ async fn in_session(stage: &mut Stage, who: Who, link: LinkNo, since: Mark) -> R
         if let Some(text) = stage.write(who, stage.to_target(), &Payload::ListRequest(Empty {})) {
             stage.send_on(link, text).await;
         }
-        sign = stage.wait(since, SESSION_PATIENCE, decisive).await;
+        sign = stage.wait(since, stage.short_patience(), decisive).await;
     }
     let Some(place) = sign else {
         return Err(match acknowledged(stage) {
@@ -143,7 +138,7 @@ async fn with_password(stage: &mut Stage, who: Who, link: LinkNo) -> Result<(), 
         if let Some(text) = stage.write(who, stage.to_target(), &payload) {
             stage.send_on(link, text).await;
         }
-        let answered = stage.wait(since, PATIENCE, |entry| {
+        let answered = stage.wait(since, stage.patience, |entry| {
             entry.link == link
                 && (entry.is(&answer).is_some()
                     || error_of(entry).is_some()
@@ -202,7 +197,8 @@ fn signed_words(stage: &Stage, place: Mark) -> Outcome {
 
 pub(super) async fn advertise(stage: &mut Stage) -> Outcome {
     let (since, id) = (stage.marks.get("ann").copied().unwrap_or(0), stage.cast.id(Who::Ann));
-    let came = stage.wait(since, PATIENCE, |entry| at_servers(entry, &FrameType::UserAdvertise, &id)).await;
+    let came =
+        stage.wait(since, stage.patience, |entry| at_servers(entry, &FrameType::UserAdvertise, &id)).await;
     let Some(place) = came else { return failed("no USER_ADVERTISE of Ann came to probe-1") };
     let Some(Payload::UserAdvertise(advert)) = stage.log[place].frame.as_ref().map(|frame| frame.payload())
     else {
@@ -239,10 +235,15 @@ pub(super) async fn channel_updated(stage: &mut Stage) -> Outcome {
 
 async fn channel(stage: &mut Stage, kind: &FrameType, names_her: bool) -> Outcome {
     let (since, id) = (stage.marks.get("ann").copied().unwrap_or(0), stage.cast.id(Who::Ann));
-    let came = stage.wait(since, PATIENCE, |entry| {
+    let came = stage.wait(since, stage.patience, |entry| {
         entry.who == Who::One && entry.is(kind).is_some_and(|frame| !names_her || names(frame, &id))
     });
-    let Some(place) = came.await else { return failed(format!("no {kind} came to probe-1")) };
+    let Some(place) = came.await else {
+        return match stage.cast.known {
+            true => not_applicable("none came: she may be a member since an earlier probe with these keys"),
+            false => failed(format!("no {kind} came to probe-1")),
+        };
+    };
     match stage.log[place].frame.as_ref().map(|frame| frame.payload()) {
         Some(Payload::Misfit(misfit)) => failed(misfit.to_string()),
         _ => signed_words(stage, place),
@@ -255,7 +256,7 @@ pub(super) async fn told(stage: &mut Stage) -> Outcome {
         return failed(format!("Ben could not log in: {why}"));
     }
     let id = stage.cast.id(Who::Ben);
-    match stage.wait(since, PATIENCE, |entry| is_told(entry, Who::Ann, &id)).await {
+    match stage.wait(since, stage.patience, |entry| is_told(entry, Who::Ann, &id)).await {
         Some(place) => Ok(kind_at(stage, place)),
         None => failed("Ann hears nothing of Ben, who is at the same server"),
     }
@@ -293,10 +294,11 @@ pub(super) async fn remove(stage: &mut Stage) -> Outcome {
     }
     let id = stage.cast.id(Who::Dot);
     // A removal must have something to remove.
-    stage.wait(0, PATIENCE, |entry| at_servers(entry, &FrameType::UserAdvertise, &id)).await;
+    stage.wait(0, stage.patience, |entry| at_servers(entry, &FrameType::UserAdvertise, &id)).await;
     let since = stage.mark();
     leave(stage, Who::Dot).await;
-    let gone = stage.wait(since, PATIENCE, |entry| at_servers(entry, &FrameType::UserRemove, &id)).await;
+    let gone =
+        stage.wait(since, stage.patience, |entry| at_servers(entry, &FrameType::UserRemove, &id)).await;
     match gone {
         Some(place) => signed_words(stage, place),
         None => failed("no USER_REMOVE of Dot came to probe-1"),
@@ -323,7 +325,7 @@ pub(super) async fn name_in_use(stage: &mut Stage) -> Outcome {
             if let Some(text) = hello_text(stage, Who::Dot, false) {
                 stage.send_on(link, text).await;
             }
-            let decisive = stage.wait(since, PATIENCE, |entry| {
+            let decisive = stage.wait(since, stage.patience, |entry| {
                 entry.link == link && (entry.came().is_some() || matches!(entry.what, What::Ended { .. }))
             });
             match decisive.await.map(|place| &stage.log[place]) {
@@ -388,7 +390,7 @@ pub(super) async fn bad_key(stage: &mut Stage) -> Outcome {
     if let Some(text) = weak {
         stage.send_on(link, text).await;
     }
-    let decisive = stage.wait(since, PATIENCE, |entry| {
+    let decisive = stage.wait(since, stage.patience, |entry| {
         entry.link == link && (entry.came().is_some() || matches!(entry.what, What::Ended { .. }))
     });
     let outcome = match decisive.await {
@@ -418,7 +420,7 @@ pub(super) async fn proof(stage: &mut Stage) -> Outcome {
     if let Some(text) = hello_text(stage, Who::Eve, true) {
         stage.send_on(link, text).await;
     }
-    let challenged = stage.wait(since, SESSION_PATIENCE, |entry| {
+    let challenged = stage.wait(since, stage.short_patience(), |entry| {
         entry.link == link && entry.is(&FrameType::LoginChallenge).is_some()
     });
     let Some(place) = challenged.await else {
@@ -443,7 +445,7 @@ pub(super) async fn proof(stage: &mut Stage) -> Outcome {
     if let Some(text) = stage.write(Who::Eve, to, &Payload::LoginProof(proof)) {
         stage.send_on(link, text).await;
     }
-    let answered = stage.wait(place, PATIENCE, |entry| {
+    let answered = stage.wait(place, stage.patience, |entry| {
         entry.link == link
             && (entry.is(&FrameType::UserLoggedIn).is_some()
                 || error_of(entry).is_some()
