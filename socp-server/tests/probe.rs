@@ -100,7 +100,17 @@ fn our_own_server_passes_and_is_left_as_it_was() {
     server.stop();
 }
 
+/// They wait more than they work, so they do it at the same time.
 #[test]
+fn dialects_are_recognised_and_their_faults_are_found() {
+    std::thread::scope(|scope| {
+        scope.spawn(the_seed_is_recognised_and_its_faults_are_found);
+        scope.spawn(r_is_recognised_by_what_it_reads);
+        scope.spawn(m_is_recognised_by_dialling_back);
+        scope.spawn(f_is_recognised_by_its_keys_and_its_relays_are_signed_anew);
+    });
+}
+
 fn the_seed_is_recognised_and_its_faults_are_found() {
     let [port] = free_ports();
     let _seed = SeedServer::new("srv-b", "server-b", port, &[]).start();
@@ -115,7 +125,6 @@ fn the_seed_is_recognised_and_its_faults_are_found() {
     probed.fails("dm.sender", "forged");
 }
 
-#[test]
 fn r_is_recognised_by_what_it_reads() {
     let [port] = free_ports();
     let r = RServer::new("f2d1bdf5-349f-49f9-9998-dffd874ebb7d", "server-b", port).start();
@@ -128,7 +137,6 @@ fn r_is_recognised_by_what_it_reads() {
     probed.fails("user.hello", "no answer");
 }
 
-#[test]
 fn m_is_recognised_by_dialling_back() {
     let [port] = free_ports();
     let _m = MServer::new("4577640c-f770-4d64-88fb-fa6128939cef", "server-b", port).start();
@@ -139,7 +147,6 @@ fn m_is_recognised_by_dialling_back() {
     probed.fails("gossip.relay", "re-signed");
 }
 
-#[test]
 fn f_is_recognised_by_its_keys_and_its_relays_are_signed_anew() {
     let [port] = free_ports();
     let _f = FServer::new("6ea82b95-cc76-4529-8c92-b14362fe2d63", "server-b", port).start();
@@ -167,16 +174,22 @@ impl Peer for Rubbish {
 
 #[test]
 fn a_server_that_says_nothing_or_rubbish_fails_in_bounded_time() {
-    for rubbish in [None, Some("{\"type\":7,\u{202e}\u{1b}[2J nonsense")] {
-        let [port] = free_ports();
-        let _server = StandIn::listen(port, Rubbish(rubbish));
-        let probed = Probed::of(&format!("ws://127.0.0.1:{port}"), &HASTE);
-        assert_eq!(probed.status, Some(1));
-        assert_eq!(probed.summary["dialect"], Value::Null);
-        probed.fails("join.welcome", "no WELCOME");
-        if rubbish.is_some() {
-            probed.fails("frame.envelope", "no frame");
+    std::thread::scope(|scope| {
+        for rubbish in [None, Some("{\"type\":7,\u{202e}\u{1b}[2J nonsense")] {
+            scope.spawn(move || says_at_most(rubbish));
         }
+    });
+}
+
+fn says_at_most(rubbish: Option<&'static str>) {
+    let [port] = free_ports();
+    let _server = StandIn::listen(port, Rubbish(rubbish));
+    let probed = Probed::of(&format!("ws://127.0.0.1:{port}"), &HASTE);
+    assert_eq!(probed.status, Some(1));
+    assert_eq!(probed.summary["dialect"], Value::Null);
+    probed.fails("join.welcome", "no WELCOME");
+    if rubbish.is_some() {
+        probed.fails("frame.envelope", "no frame");
     }
 }
 

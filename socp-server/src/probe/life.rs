@@ -90,8 +90,10 @@ pub(super) async fn heartbeat(stage: &mut Stage) -> Outcome {
     if stage.quick {
         return not_applicable("not waited for: --quick");
     }
+    let id = stage.target.id.clone();
     let came = stage.wait(0, HEARTBEAT_PATIENCE, |entry| {
-        entry.who.is_server() && entry.is(&FrameType::Heartbeat).is_some()
+        let from = entry.is(&FrameType::Heartbeat).and_then(|frame| frame.from());
+        entry.who.is_server() && from.is_some_and(|from| id.as_ref().is_none_or(|id| id == from))
     });
     match came.await {
         Some(_) => Ok("it came".into()),
@@ -129,11 +131,16 @@ pub(super) async fn close(stage: &mut Stage) -> Outcome {
     }
 }
 
-/// Frames of the target itself, without those that it passes on.
+/// Frames of the target itself: not those that it passes on, nor those of its fellows, who may dial the probe.
 fn own_frames(stage: &Stage) -> Vec<(Mark, &Frame)> {
-    let frames = stage.log.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.came()?)));
     let ours: Vec<_> = Who::ALL.iter().map(|who| stage.cast.id(*who)).collect();
-    frames.filter(|(_, frame)| frame.from().is_none_or(|from| !ours.contains(from))).collect()
+    let frames = stage.log.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.came()?)));
+    let own = frames.filter(|(place, frame)| match (&stage.target.id, frame.from()) {
+        (Some(id), Some(from)) => id == from,
+        (_, None) => !stage.is_accepted(stage.log[*place].link),
+        (None, Some(from)) => !ours.contains(from),
+    });
+    own.collect()
 }
 
 /// What is wrong with so many frames, by what it is; the first of each is cited.
@@ -159,18 +166,22 @@ pub(super) async fn envelopes(stage: &mut Stage) -> Outcome {
     let mut faults = Faults::default();
     let mut count = 0;
     for (place, entry) in stage.log.iter().enumerate() {
+        if stage.is_accepted(entry.link) {
+            continue;
+        }
         match entry.what {
             What::CameBinary => faults.add("a binary message".into(), place),
             What::Came if entry.frame.is_none() => faults.add("text that is no frame".into(), place),
             What::Came | What::Sent | What::Ended { .. } => {}
         }
-        let Some(frame) = entry.came() else { continue };
+    }
+    for (place, frame) in own_frames(stage) {
         count += 1;
         // A bare goodbye is the standard's own.
         if *frame.kind() == FrameType::CtrlClose {
             continue;
         }
-        let raw: serde_json::Value = serde_json::from_str(&entry.text).unwrap_or_default();
+        let raw: serde_json::Value = serde_json::from_str(&stage.log[place].text).unwrap_or_default();
         for name in ["from", "to"] {
             if !raw[name].is_string() {
                 faults.add(format!("{} without {name}", frame.kind()), place);

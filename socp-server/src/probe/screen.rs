@@ -10,6 +10,9 @@ use crate::page::{Colour, Page, column, short, wrapped};
 /// Where the words below a clause's line begin.
 const INDENT: usize = 8;
 
+/// Where a clause's title begins.
+const TITLE: usize = 37;
+
 /// A screen, or a file that looks like one.
 #[derive(Debug)]
 pub(super) struct Screen {
@@ -90,7 +93,11 @@ impl Show for Screen {
         };
         let verdict = self.page.paint(colour, &column(scored.verdict.as_str(), 6));
         let section = self.page.paint(Colour::Dim, &column(clause.section, 5));
-        writeln!(out, "{verdict}  {section} {}  {}", column(clause.id, 21), clause.title)?;
+        let title = wrapped(clause.title, self.page.width.saturating_sub(TITLE));
+        writeln!(out, "{verdict}  {section} {}  {}", column(clause.id, 21), title[0])?;
+        for line in &title[1..] {
+            writeln!(out, "{:TITLE$}{line}", "")?;
+        }
         let entries: Vec<_> = scored.cited.iter().filter_map(|place| stage.log.get(*place)).collect();
         match &scored.verdict {
             Verdict::Passed(words) => {

@@ -23,7 +23,7 @@ use crate::parsed::ProbeUrl;
 const PACE: Duration = Duration::from_millis(100);
 
 /// Frames that may be written at once.
-const BURST: usize = 12;
+const BURST: usize = 20;
 
 /// The standard asks for 15 s.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -272,6 +272,11 @@ impl Stage {
 
     pub(super) fn link_of(&self, who: Who) -> Option<LinkNo> {
         self.main.get(&who).copied()
+    }
+
+    /// Whether somebody else opened it.
+    pub(super) fn is_accepted(&self, link: LinkNo) -> bool {
+        self.sockets[link].accepted
     }
 
     /// Whether the target has dialled one of the probe's servers.
