@@ -197,7 +197,7 @@ pub(crate) struct ProbeArgs {
     /// One object a clause, a last one with the key `summary`
     #[arg(long)]
     pub(crate) json: bool,
-    /// Stop after that long, say goodbye, and count what was not tried as failed
+    /// Stop after that long, and say goodbye; the status is 1 then
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     pub(crate) timeout: std::time::Duration,
 }
@@ -212,16 +212,16 @@ Examples:
                                                           another team's server, with its key from the list
   socp-server probe --json URL | jq -c 'select(.outcome == \"failed\")'
 
-The probe is two servers and a few users, all with fresh keys and ids of their own. It touches nobody else's
-users, writes some ten frames a second at most, takes its users back and says CTRL_CLOSE at the end, also
-after Ctrl-C. What a server stores for good (pinned keys of the probe's users, accounts where logins have
-passwords) stays there: with --keys it is the same few ids every time.
+The probe is two servers and a few users, all with fresh keys and ids of their own. It touches
+nobody else's users, writes some ten frames a second, takes its users back and says CTRL_CLOSE at the
+end, also after Ctrl-C. What a server stores for good (pinned keys of the probe's users, accounts
+where logins have passwords) stays there: with --keys it is the same few ids every time.
 
-The score is the standard's: a dialect is spoken where later clauses would make no sense otherwise, and what
-the standard asks for and does not come is failed all the same.
+The score is the standard's: a dialect is spoken where later clauses would make no sense otherwise,
+and what the standard asks for and does not come is failed all the same.
 
-Status: 0, nothing failed; 1, something failed, or there was no time; 2, no such server, or the command line
-is wrong.";
+Status: 0, nothing failed; 1, something failed, or there was no time; 2, no such server, or the
+command line is wrong.";
 
 /// Of `demo`.
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! Logins: who may come, who hears of it, and how one leaves (§9.1, §9.3).
 
+use std::time::Duration;
+
 use scrypt::Params;
 use socp_core::wire::{
     Empty, ErrorCode, Frame, FrameType, Id, LoginProof, Meta, Payload, Recipient, UserHello, UserLogin,
@@ -13,6 +15,9 @@ use super::stage::{Entry, LinkNo, Login, Mark, Sig, Stage, What};
 
 /// A key of 2,048 bits, whose private half nobody has.
 const WEAK_KEY: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAo4oKSlzS9dXUH1fW7AxgywqrPS3AMga79R7Ym1v5n1ta2S8iYwRy6e4vLyDKRwbVjDBRsFdqEKNxjeV-O3AOxa1t7L2uSCZLVOi4jTIVOA2jqPmXIgh5Ns_VSzo5iQtf3KbF4Y3eCT6CIugqN_kz_PN8kNVqQ2-mgqLvTU_MikbLMYQ7su7rmy7j6H8mNWj8PHPdMCzSKIRehfM0rg8mg739mk1AU31h8l8VwG4OpKUlLx_Cq-Z87UCeTbQhwIkSg8_kfjPTG3opvVI_qRnRFWDJIU5X1dbT_rrCHKhlA-8tOOjsz91a0IaWoaruJzapO0QsumZhJpxVd_XxhTa4aQIDAQAB";
+
+/// Changes of the channel may be gathered: servers of ours tell them once a second, busy or not.
+const CHANNEL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether a frame names a user, in its payload.
 pub(super) fn names(frame: &Frame, user: &Id) -> bool {
@@ -235,7 +240,8 @@ pub(super) async fn channel_updated(stage: &mut Stage) -> Outcome {
 
 async fn channel(stage: &mut Stage, kind: &FrameType, names_her: bool) -> Outcome {
     let (since, id) = (stage.marks.get("ann").copied().unwrap_or(0), stage.cast.id(Who::Ann));
-    let came = stage.wait(since, stage.patience, |entry| {
+    let patience = stage.patience.max(CHANNEL_PATIENCE);
+    let came = stage.wait(since, patience, |entry| {
         entry.who == Who::One && entry.is(kind).is_some_and(|frame| !names_her || names(frame, &id))
     });
     let Some(place) = came.await else {
