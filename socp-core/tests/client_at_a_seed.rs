@@ -68,7 +68,7 @@ fn what_a_seed_said_is_understood_and_verified() {
         }
     }
     // In between alice mistyped her password at a second login on the same socket.
-    let mistyped = r#"Failed { reference: None, code: BadKey, detail: "password invalid" }"#;
+    let mistyped = r#"Failed { reference: None, code: BadKey, detail: "password invalid (the server refuses a key: compare fingerprints with whom it concerns)" }"#;
     let messages = ["Direct bob", "Public bob", mistyped, "Direct bob"];
     assert_eq!(told, [&["added bob", "added carol", "ready at srv-a"], &messages[..]].concat());
     let [login] = &logins[..] else { panic!("{logins:?}") };

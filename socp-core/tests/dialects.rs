@@ -61,6 +61,9 @@ fn what_peers_send_first_shows_how_they_speak() {
             Payload::ServerHelloJoin(hello)
             | Payload::ServerHelloLink(hello)
             | Payload::ServerAnnounce(hello) => hello.pubkey.key().ok(),
+            Payload::ServerWelcome(welcome) => {
+                welcome.introducer.as_ref().and_then(|entry| entry.pubkey.as_ref()?.key().ok())
+            }
             _ => None,
         };
         let signature = key.and_then(|key| check_payload(&provider, key, frame, None));

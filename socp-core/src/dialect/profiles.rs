@@ -41,7 +41,10 @@ pub(super) static PROFILES: [Profile; Dialect::ALL.len()] = [
     Profile { name: "python", recognised_by: &[], writing: PYTHON, ..STANDARD },
     Profile {
         name: "seed",
-        recognised_by: &[&[Mark::Join, Mark::ToUrl], &[Mark::Welcome, Mark::Introducer]],
+        recognised_by: &[
+            &[Mark::Join, Mark::ToUrl],
+            &[Mark::Welcome, Mark::Introducer, Mark::Salt(SaltLength::Max)],
+        ],
         writing: PYTHON,
         // Its published client reads the list there.
         repeats: &[(FrameType::ListResponse, "users")],

@@ -407,7 +407,8 @@ mod tests {
     #[test]
     fn what_shows_beats_the_list_and_the_list_beats_what_was_answered() {
         let seed = frame(r#"{"assigned_id":"x","introducer":{"server_id":"srv"}}"#);
-        assert_eq!(recognised(&seed, None, Dialect::Standard, Some(Dialect::R)).0, Dialect::Seed);
+        let long = SignatureForm { canonical: CanonicalForm::Sorted, salt: SaltLength::Max };
+        assert_eq!(recognised(&seed, Some(long), Dialect::Standard, Some(Dialect::R)).0, Dialect::Seed);
         let short = SignatureForm { canonical: CanonicalForm::Sorted, salt: SaltLength::Digest };
         assert_eq!(recognised(&seed, Some(short), Dialect::Standard, None).0, Dialect::Standard);
         let bare = frame(r#"{"assigned_id":"x","clients":[]}"#);
