@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use socp_core::close_code;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
@@ -365,7 +366,11 @@ async fn goodbye(mut socket: Socket, ended: &Ended, limits: &LinkLimits) {
                 let _ = timeout(DISCARD_TIME, half_close(socket.into_inner(), DISCARD_BYTES)).await;
             }
         }
-        Ended::ByPeer { .. } | Ended::Lost { .. } | Ended::Stalled | Ended::Abandoned => {}
+        Ended::ByPeer { .. } => {
+            // tungstenite writes the answer to a close frame and, at the side that was dialled, does not flush it.
+            let _ = timeout_at(deadline, socket.get_mut().shutdown()).await;
+        }
+        Ended::Lost { .. } | Ended::Stalled | Ended::Abandoned => {}
     }
 }
 

@@ -179,6 +179,14 @@ async fn fragments_count_together() {
 }
 
 #[tokio::test]
+async fn a_peers_close_is_answered_by_a_close() {
+    let (link, mut peer) = dialled(LinkLimits::default()).await;
+    peer.close(None).await.unwrap();
+    assert_eq!(link.ended.await.unwrap(), Ended::ByPeer { code: None, reason: "".into() });
+    assert!(matches!(peer.next().await, Some(Ok(Message::Close(_)))), "and no reset");
+}
+
+#[tokio::test]
 async fn what_is_not_utf8_is_closed_with_1007_and_what_is_not_websocket_with_1002() {
     for (bytes, code) in [(raw_frame(0x81, b"\xff\xfe"), 1007), (raw_frame(0xf1, b"reserved"), 1002)] {
         let (link, mut socket) = dialled(LinkLimits::default()).await;
