@@ -151,7 +151,15 @@ impl<P: Peer> StandIn<P> {
         let net = Net { links: BTreeMap::new(), next: 1, dials, hearing: 0, log, rejections, received };
         let inner = Arc::new(Inner { world: Mutex::new((peer, net)), changed: Condvar::new() });
         let address = port.map(|port| {
-            let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).unwrap();
+            // One that was here before may be on its way out.
+            let deadline = Instant::now() + PATIENCE;
+            let listener = loop {
+                match runtime.block_on(TcpListener::bind(("127.0.0.1", port))) {
+                    Ok(listener) => break listener,
+                    Err(error) if Instant::now() > deadline => panic!("port {port}: {error}"),
+                    Err(_) => std::thread::sleep(TICK),
+                }
+            };
             let address = listener.local_addr().unwrap();
             runtime.spawn(accept(listener, Arc::downgrade(&inner)));
             address
