@@ -496,6 +496,9 @@ fn a_seeds_server_is_found_out() {
         person.event("reconnected");
         assert!(!person.has_seen("password_needed"));
     }
+    // Who is back first finds nobody.
+    bob.types("/list");
+    bob.knows("alice");
     bob.types("/tell alice again");
     alice.reads("dm", "robert", "again");
     // And one that has forgotten everybody.
