@@ -148,6 +148,22 @@ socp-server: server.toml: 2 errors, 0 warnings: a server would not start with it
 }
 
 #[test]
+fn fewer_introducers_than_the_standard_asks_for_are_a_warning() {
+    let folder = Folder::new();
+    let key = import(&folder.0.path().join("data"), "server-b");
+    let entry = |port: u16| format!("\n  - {{host: 127.0.0.1, port: {port}, pubkey: {key}}}");
+    for (count, warned) in [(0, true), (2, true), (3, false)] {
+        let entries: String = (9001..9001 + count).map(entry).collect();
+        let entries = if count == 0 { " []".to_owned() } else { entries };
+        folder.write("mesh.yaml", &format!("bootstrap_servers:{entries}\n"));
+        let (status, _, log) = folder.check("bootstrap = 'mesh.yaml'\ndata_dir = 'data'\n");
+        assert_eq!(status, Some(0), "{log}");
+        let few = format!("fewer trusted introducers than the 3 that the standard asks for: {count}");
+        assert_eq!(log.contains(&few), warned, "{log}");
+    }
+}
+
+#[test]
 fn plain_links_beyond_this_machine_are_refused_with_the_way_out() {
     let folder = Folder::new();
     let key = import(&folder.0.path().join("data"), "server-a");

@@ -146,10 +146,10 @@ impl Server {
                 false => Err(not_first(frame)),
             };
         }
-        let nameless =
-            self.peers.values().filter(one_way).filter(|peer| peer.is_nameless() && !peer.links.is_empty());
+        // Such a server may go by its key's name until it writes to us.
+        let linked = self.peers.values().filter(one_way).filter(|peer| !peer.links.is_empty());
         let checks =
-            nameless.take(MAX_NAMELESS).flat_map(|peer| sig_if_there(frame, &peer.record.key, peer.form));
+            linked.take(MAX_NAMELESS).flat_map(|peer| sig_if_there(frame, &peer.record.key, peer.form));
         // One of them will do, and which is seen when it has held.
         let checks: Vec<Check> = checks.map(|check| Check { required: false, ..check }).collect();
         if checks.is_empty() { Err(not_first(frame)) } else { Ok(checks) }

@@ -79,7 +79,7 @@ impl Server {
         if !self.links.get(&link_id).and_then(Link::server).is_some_and(|link| link.up) {
             return self.dropped("delivery on a link that is not up", origin.to_string());
         }
-        self.remember(frame);
+        self.remember_of(&origin, frame);
         match self.route(recipient) {
             Route::Local(to) => {
                 let ts = message.ts.or(message.original_ts).or(frame.ts());
@@ -93,7 +93,9 @@ impl Server {
                     self.send_to(vec![to], delivery);
                 }
             }
-            Route::Server { server, hop, .. } if server != origin && hop != link_id => {
+            Route::Server { server, hop, .. }
+                if server != origin && hop != link_id && self.profile(hop).relays =>
+            {
                 self.relay(vec![hop], frame)
             }
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {
@@ -153,12 +155,12 @@ impl Server {
             }
             to.retain(|to| self.profile(*to).user_frames == UserFrames::Relayed);
             self.relay(to, frame);
-            return self.wrap_for_channel(user, frame);
+            return self.wrap_for_channel(link, user, frame);
         };
         match self.onward(&member) {
             Ok(to) => {
                 if self.is_new_delivery(&member, user, message)
-                    && let Err((code, detail)) = self.pass_to(to, user, &member, frame)
+                    && let Err((code, detail)) = self.pass_to(link, to, user, &member, frame)
                 {
                     self.undelivered(link, code, &detail, frame.reference());
                 }
@@ -206,7 +208,7 @@ impl Server {
         match self.route(&member) {
             Route::Local(to) => {
                 if self.is_new_delivery(&member, &author, message)
-                    && let Err((_, why)) = self.pass_to(to, &author, &member, frame)
+                    && let Err((_, why)) = self.pass_to(link_id, to, &author, &member, frame)
                 {
                     self.dropped("public message is too long", why);
                 }
@@ -227,7 +229,7 @@ impl Server {
             },
             Some(Location::At(server)) => {
                 let peer = self.peers.get(server);
-                let direct = peer.and_then(|peer| peer.link());
+                let direct = peer.and_then(|peer| self.carrier(peer));
                 let hop = direct.or_else(|| peer?.via.filter(|hop| self.links.contains_key(hop)));
                 match hop {
                     Some(hop) => Route::Server { server: server.clone(), hop, direct: direct.is_some() },

@@ -100,8 +100,11 @@ impl Server {
 
     /// How the server at an address speaks, if somebody could tell.
     fn note_dialect(&mut self, address: &HostPort, key: &PublicKey, dialect: Dialect) {
+        // By what its own links have shown: others' words do not change what works.
+        let shown = self.peers.values().any(|peer| peer.record.key == *key && peer.record.dialect == dialect);
         if let Some(dial) = self.dials.get_mut(address).filter(|dial| dial.key == *key)
             && dialect != Dialect::Standard
+            && shown
         {
             dial.dialect = dialect;
         }
@@ -122,8 +125,8 @@ impl Server {
         const TURNS: [Dialect; 4] = [Dialect::Standard, Dialect::Python, Dialect::R, Dialect::M];
         let dial = self.dials.get(address);
         dial.map_or(Dialect::Standard, |dial| match dial.dialect {
-            Dialect::Standard => TURNS[dial.unanswered % TURNS.len()],
-            known => known,
+            known if known != Dialect::Standard && dial.unanswered < TURNS.len() => known,
+            _ => TURNS[dial.unanswered % TURNS.len()],
         })
     }
 

@@ -20,6 +20,7 @@ impl Server {
         let starts = *frame.kind() == FrameType::FileStart;
         if let Some(recipient) = recipient_of(frame)
             && *frame.kind() == FrameType::Ack
+            && matches!(self.route(&recipient), Route::Unknown)
             && self.peers.contains_key(&ServerId::from(recipient.id().clone()))
         {
             // The file came in a server's name, which is all that is known of its sender: nobody waits for this.
@@ -46,7 +47,7 @@ impl Server {
                 if let (Route::Server { server, .. }, true, Some(ts)) = (route, starts, frame.ts()) {
                     self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server);
                 }
-                if let Err((code, detail)) = self.pass_to(to, user, &recipient, frame) {
+                if let Err((code, detail)) = self.pass_to(link, to, user, &recipient, frame) {
                     self.file_undelivered(link, starts, code, &detail, frame);
                 }
             }
@@ -77,7 +78,7 @@ impl Server {
         match self.route(&recipient) {
             Route::Local(to) => {
                 let Some(author) = frame.from().cloned().map(UserId::from) else { return };
-                if let Err((_, why)) = self.pass_to(to, &author, &recipient, frame) {
+                if let Err((_, why)) = self.pass_to(link_id, to, &author, &recipient, frame) {
                     self.dropped("file frame is too long", why);
                 }
             }

@@ -5,18 +5,23 @@ use super::Server;
 use super::api::{Action, LinkId, Outgoing};
 use super::deliver::Route;
 use super::link::{Link, ServerLink};
-use crate::crypto::{SharedPayload, Unsigned};
+use super::peer::Peer;
+use crate::crypto::{RSA_BYTES, SharedPayload, Unsigned};
 use crate::dialect::UserFrames;
 use crate::wire::{
     ErrorCode, FileChunk, FileEnd, FileStart, Frame, KeyField, Message, Payload, Recipient, ServerId,
     Timestamp, UserId, UserKeyAnswer, UserKeyRequest,
 };
 
+/// Frames that one message to the whole channel may become for those who take it only in a server's name.
+const MAX_WRAPPED: usize = 100;
+
 impl Server {
     /// Passes a user's frame on that the standard does not wrap, in the form that its next hop takes. `Err`: what to
     /// tell its author.
     pub(super) fn pass_to(
         &mut self,
+        came_by: LinkId,
         to: LinkId,
         author: &UserId,
         recipient: &UserId,
@@ -43,9 +48,10 @@ impl Server {
         if dressed.encoded_len() > self.config.limits.frame_out_bytes {
             return Err((ErrorCode::UnknownType, "the frame is too long".to_owned()));
         }
-        // It costs us a signature, whatever it is.
-        if let Some(author) = self.local.get(author).map(|session| session.link) {
-            self.charge_message(author);
+        // It costs us a signature.
+        match frame.payload() {
+            Payload::FileChunk(_) => self.charge_chunk(came_by),
+            _ => self.charge_message(came_by),
         }
         self.send_to(vec![to], dressed);
         Ok(())
@@ -122,18 +128,39 @@ impl Server {
         Some(Unsigned::new(self.id.id().clone(), Recipient::from(&server), ts, payload))
     }
 
-    /// One ciphertext of a user here for the whole channel, to the servers that take users' frames only in a
-    /// server's name: to each of their users.
-    pub(super) fn wrap_for_channel(&mut self, author: &UserId, frame: &Frame) {
-        let members: Vec<UserId> = self.users.keys().filter(|user| *user != author).cloned().collect();
-        for member in members {
-            if let Route::Server { hop, direct: true, .. } = self.route(&member)
-                && self.profile(hop).user_frames == UserFrames::Wrapped
-            {
-                // Whoever cannot be reached misses a message that was addressed to nobody.
-                let _ = self.pass_to(hop, author, &member, frame);
-            }
+    /// One ciphertext of a user here for the whole channel, to those who take users' frames only in a server's name: one
+    /// frame for each of them, so it must be as short as a message is, and there must not be too many.
+    pub(super) fn wrap_for_channel(&mut self, came_by: LinkId, author: &UserId, frame: &Frame) {
+        let Payload::MsgPublicChannel(message) = frame.payload() else { return };
+        if message.ciphertext.bytes().len() > RSA_BYTES {
+            return self.dropped("public message is too long to be wrapped", author.to_string());
         }
+        let wrapped =
+            self.users.keys().filter(|user| *user != author).filter_map(|user| match self.route(user) {
+                Route::Local(to) | Route::Server { hop: to, direct: true, .. } => {
+                    (self.profile(to).user_frames == UserFrames::Wrapped).then(|| (user.clone(), to))
+                }
+                Route::Server { .. } | Route::Unreachable | Route::Unknown => None,
+            });
+        let wrapped: Vec<(UserId, LinkId)> = wrapped.take(MAX_WRAPPED).collect();
+        for (member, to) in wrapped {
+            // Whoever cannot be reached misses a message that was addressed to nobody.
+            let _ = self.pass_to(came_by, to, author, &member, frame);
+        }
+    }
+
+    /// The link that carries a server's traffic. One that writes only on sockets it dialled reads only what we write
+    /// on those that we dialled, whatever name it had then.
+    pub(super) fn carrier(&self, peer: &Peer) -> Option<LinkId> {
+        let is_dialled = |link: &LinkId| self.links.get(link).is_some_and(Link::is_dialled);
+        let same_key = |other: &&Peer| other.record.key == peer.record.key;
+        let one_way = Some(peer).filter(|peer| peer.record.dialect.profile().one_way);
+        let dialled = one_way.and_then(|_| {
+            let mut links =
+                self.peers.values().filter(same_key).flat_map(|other| other.links.iter().copied());
+            links.find(is_dialled)
+        });
+        dialled.or_else(|| peer.link())
     }
 
     /// The server whose word a frame on a server link is: its `from`. But what the peer of an unproven link signed is

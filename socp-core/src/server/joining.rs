@@ -55,7 +55,7 @@ impl Server {
             let (key, address) = (joining.key.clone(), joining.address.clone());
             return match self.profile(link_id).links_without_join {
                 // Whoever speaks like this need not answer.
-                true => self.link_unanswered(link_id, &key, &address),
+                true => self.link_unanswered(link_id, &key, &address, false),
                 false => self.close(link_id, close_code::POLICY, "no welcome"),
             };
         }
@@ -68,14 +68,23 @@ impl Server {
     }
 
     /// A link to a server that answers no greeting. It may not have said its name yet: then it goes by its key's.
-    fn link_unanswered(&mut self, link_id: LinkId, key: &PublicKey, address: &HostPort) {
+    fn link_unanswered(&mut self, link_id: LinkId, key: &PublicKey, address: &HostPort, answered: bool) {
         let server = self.server_of_key(key).unwrap_or_else(|| ServerId::from(Id::derived_from(key)));
+        if self.is_native(&server) || self.is_key_of_native(key) {
+            // A native answers, and proves itself: whoever is silent there is not it, or will be later.
+            self.greet_by_join(address);
+            return self.close(link_id, close_code::POLICY, "a native server without a nonce");
+        }
         let rank = self.rank_of(key, true, PinRank::Introduced);
         let outcome = self.pin_server(&server, key, rank, Some(address.clone()));
         if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
             return self.close(link_id, close_code::POLICY, "not the server that was expected");
         }
         self.identify(link_id, &server, key, None, Some(address.clone()), None);
+        if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
+            link.answered = answered;
+        }
+        self.keep_dialect(link_id, &server);
         self.link_up(link_id);
     }
 
@@ -95,7 +104,7 @@ impl Server {
                 self.recognise(link_id, &frame, &key);
                 if self.profile(link_id).links_without_join {
                     // It speaks to us, perhaps in others' names.
-                    self.link_unanswered(link_id, &key, &address);
+                    self.link_unanswered(link_id, &key, &address, true);
                     return self.on_frame(link_id, frame);
                 }
                 let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
@@ -108,6 +117,7 @@ impl Server {
                     return self.close(link_id, close_code::POLICY, "not the server that was expected");
                 }
                 self.identify(link_id, &server, &key, None, Some(address), None);
+                self.keep_dialect(link_id, &server);
                 self.link_up(link_id);
                 self.on_frame(link_id, frame);
             }
@@ -144,6 +154,7 @@ impl Server {
         }
         let nonces = their_nonce.map(|theirs| Nonces { ours: our_nonce, theirs });
         self.identify(link_id, &server, &key, nonces, Some(address.clone()), assigned.clone());
+        self.keep_dialect(link_id, &server);
         match (nonces, assigned) {
             // A WELCOME can be a replay: the id is taken once the LINK_PROOF over our nonce names it.
             (Some(_), Some(_)) => return,
@@ -234,9 +245,11 @@ impl Server {
             }
         };
         self.timers.cancel(&Timer::Greeting(link_id));
-        self.name(&server, key);
         let nonces = their_nonce.map(|theirs| Nonces { ours: self.nonce(), theirs });
         self.identify(link_id, &server, key, nonces, None, None);
+        if signed {
+            self.keep_dialect(link_id, &server);
+        }
         if is_join {
             let welcome = self.welcome(&server, nonces.map(|nonces| nonces.ours));
             self.send(link_id, Recipient::from(&server), &Payload::ServerWelcome(welcome));
@@ -318,11 +331,6 @@ impl Server {
         assigned: Option<ServerId>,
     ) {
         self.timers.cancel(&Timer::Welcome(link_id));
-        let dialect = self.dialect(link_id);
-        if let Some(peer) = self.peers.get_mut(server).filter(|peer| peer.record.dialect != dialect) {
-            peer.record.dialect = dialect;
-            self.persist_server(server);
-        }
         if nonces.is_some() {
             self.timers.set(Timer::LinkProof(link_id), self.now.instant + self.config.timing.link_proof);
         }
@@ -336,6 +344,7 @@ impl Server {
                 address,
                 assigned,
                 proven: false,
+                answered: true,
                 up: false,
             });
         }
@@ -352,37 +361,21 @@ impl Server {
         }
     }
 
+    /// Keeps how a server speaks, for its next link: what it signed, or answered where we dialled. Anybody can say
+    /// hello unsigned.
+    fn keep_dialect(&mut self, link: LinkId, server: &ServerId) {
+        let dialect = self.dialect(link);
+        if let Some(peer) = self.peers.get_mut(server).filter(|peer| peer.record.dialect != dialect) {
+            peer.record.dialect = dialect;
+            self.persist_server(server);
+        }
+    }
+
     pub(super) fn set_dialect(&mut self, link: LinkId, dialect: Dialect) {
         match dialect {
             Dialect::Standard => self.dialects.remove(&link),
             other => self.dialects.insert(link, other),
         };
-    }
-
-    /// A server that was known by its key alone has said its name.
-    fn name(&mut self, server: &ServerId, key: &PublicKey) {
-        let nameless = ServerId::from(Id::derived_from(key));
-        let Some(peer) = self.peers.get(&nameless).filter(|peer| *server != nameless && peer.is_nameless())
-        else {
-            return;
-        };
-        let (links, alive_until) = (peer.links.clone(), peer.alive_until);
-        for link in &links {
-            if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(link) {
-                link.server = server.clone();
-            }
-        }
-        // What it said under its name is the named one's to say again; it never wrote before.
-        self.forget_claims_of(&nameless);
-        self.peers.remove(&nameless);
-        self.timers.cancel(&Timer::Unreachable(nameless.clone()));
-        self.timers.cancel(&Timer::Relist(nameless.clone()));
-        self.out.push(Action::Persist(Record::ForgetServer(nameless)));
-        if let Some(peer) = self.peers.get_mut(server) {
-            peer.links.extend(links);
-            peer.alive_until = peer.alive_until.max(alive_until);
-        }
-        self.relocate_users_of(server);
     }
 
     fn server_of_key(&self, key: &PublicKey) -> Option<ServerId> {
@@ -405,8 +398,8 @@ impl Server {
         }
         self.timers.cancel(&Timer::Greeting(link_id));
         self.set_dialect(link_id, dialect);
-        self.name(&server, &key);
         self.identify(link_id, &server, &key, None, None, None);
+        self.keep_dialect(link_id, &server);
         self.link_up(link_id);
         self.on_frame(link_id, frame);
     }

@@ -76,6 +76,8 @@ pub(super) struct ServerLink {
     pub(super) assigned: Option<ServerId>,
     /// Whether the peer's LINK_PROOF held.
     pub(super) proven: bool,
+    /// Whether anything came back where we dialled: silence makes no address worth keeping.
+    pub(super) answered: bool,
     /// Whether the link counts as up.
     pub(super) up: bool,
 }

@@ -17,6 +17,7 @@ impl Server {
         let Some(server_link) = link.server() else { return };
         let (server, proven, dialled) = (server_link.server.clone(), server_link.proven, link.is_dialled());
         let (opened, dialled_address) = (link.opened, server_link.address.clone());
+        let answered = server_link.answered;
         let rival = self.peers.get(&server).and_then(|peer| peer.link()).filter(|_| proven);
         let rival = rival
             .and_then(|rival| self.links.get(&rival))
@@ -30,10 +31,17 @@ impl Server {
         if loser == Some(link_id) {
             return self.close(link_id, close_code::NORMAL, "duplicate link");
         }
+        let is_proven =
+            |link: &LinkId| self.links.get(link).and_then(Link::server).is_some_and(|server| server.proven);
+        let others = self.peers.get(&server).map(|peer| peer.links.as_slice()).unwrap_or_default();
+        // The last link carries the traffic: a proven one, else one that we dialled.
+        let at = match (proven, dialled) {
+            (true, _) => others.len(),
+            (false, true) => others.iter().position(is_proven).unwrap_or(others.len()),
+            (false, false) => 0,
+        };
         let Some(peer) = self.peers.get_mut(&server) else { return };
         let first = peer.links.is_empty();
-        // The last link carries the traffic: a proven one, else one that we dialled.
-        let at = if proven || dialled { peer.links.len() } else { 0 };
         peer.links.insert(at, link_id);
         let (key, address) = (peer.record.key.clone(), peer.record.address.clone());
         if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
@@ -46,7 +54,8 @@ impl Server {
         let dialect = self.dialect(link_id);
         self.report(Report::ServerUp { server: server.clone(), link: link_id, proven, dialect });
         match dialled_address {
-            Some(dialled) => self.dial_succeeded(&dialled, dialect),
+            Some(dialled) if answered => self.dial_succeeded(&dialled, dialect),
+            Some(_) => {}
             None => {
                 if let Some(address) = address {
                     self.keep_announced_linked(address, key, dialect);
@@ -72,11 +81,12 @@ impl Server {
 
     pub(super) fn on_server_link_closed(&mut self, link: Link) {
         let was_up = link.server().is_some_and(|server| server.up);
+        let answered = link.server().is_some_and(|server| server.answered);
         if let LinkOrigin::Dialled(address) = &link.origin {
             if matches!(link.state, LinkState::Joining(_)) {
                 self.join_unanswered(address);
             }
-            self.dial_ended(address, !was_up);
+            self.dial_ended(address, !(was_up && answered));
         }
         let LinkState::Server(server_link) = link.state else { return };
         let Some(peer) = self.peers.get_mut(&server_link.server) else { return };

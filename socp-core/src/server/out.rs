@@ -204,6 +204,14 @@ impl Server {
         key
     }
 
+    /// The same of a frame under its origin's own name: under another, which nobody knows yet, it would keep out what its
+    /// true owner says later.
+    pub(super) fn remember_of(&mut self, origin: &ServerId, frame: &Frame) {
+        if frame.from() == Some(origin.id()) {
+            self.remember(frame);
+        }
+    }
+
     pub(super) fn report(&mut self, report: Report) {
         self.out.push(Action::Report(report));
     }

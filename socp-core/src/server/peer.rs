@@ -39,11 +39,6 @@ impl Peer {
         !self.links.is_empty() || now < self.alive_until
     }
 
-    /// Whether it is known by its key alone: it answered no greeting, and never wrote to us.
-    pub(super) fn is_nameless(&self) -> bool {
-        !self.record.native && self.record.server_id.derives_from(&self.record.key)
-    }
-
     /// The link that carries its traffic.
     pub(super) fn link(&self) -> Option<LinkId> {
         self.links.last().copied()

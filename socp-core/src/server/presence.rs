@@ -79,7 +79,7 @@ impl Server {
             .as_ref()
             .map_or(&[][..], |key| proven_rotations(frame, &advert.user_id, &advert.rotations, key));
         if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim, rotations) {
-            self.remember(frame.frame());
+            self.remember_of(&advert.server_id, frame.frame());
             self.pass_on(link_id, &advert.server_id, frame.frame());
         }
     }
@@ -143,7 +143,7 @@ impl Server {
         }
         self.heard_of(origin, link_id);
         let frame = frame.frame();
-        self.remember(frame);
+        self.remember_of(origin, frame);
         let was_there = self.is_located_at(user, origin);
         self.drop_claim(origin, user);
         if was_there {

@@ -206,9 +206,11 @@ impl Configuration {
 
     /// What somebody should look at, now that it is known who we are.
     pub(crate) fn judge(&self, key: &PublicKey) -> Vec<Mistake> {
-        let Settings { listen, advertise, .. } = &self.settings;
+        let Settings { listen, advertise, bootstrap, .. } = &self.settings;
         let mut warnings = Vec::new();
-        if !self.trusted.is_empty() && self.trusted.len() < ENOUGH {
+        // Who names no list at all starts a network, or joins one by hand.
+        let asks = bootstrap.is_some() || !self.trusted.is_empty();
+        if asks && self.trusted.len() < ENOUGH {
             let place = self.places.of("bootstrap").or_else(|| self.places.of("introducers"));
             let count = self.trusted.len();
             let few =
