@@ -4,10 +4,10 @@ mod support;
 
 use socp_core::crypto::{SaltLength, SharedPayload, Unsigned, Verifier, check_payload};
 use socp_core::dialect::{Dialect, Observed};
-use socp_core::server::Report;
+use socp_core::server::{Event, LinkOrigin, Report};
 use socp_core::wire::*;
 use support::hostile::*;
-use support::{START_MS, World, address, key};
+use support::{START_MS, World, address, key, unsigned};
 
 const FOREIGN: [Dialect; 4] = [Dialect::Seed, Dialect::R, Dialect::M, Dialect::F];
 
@@ -317,4 +317,90 @@ fn a_peer_is_no_dialect_s_speaker_for_longer_than_its_link() {
     let canonical = adverts[0].payload_canonical().as_bytes();
     let own = &world.nodes[0].signer.key;
     assert!(world.verifier.verify(own, canonical, sig, SaltLength::Digest));
+}
+
+#[test]
+fn an_unsigned_hello_changes_no_servers_dialect() {
+    let mut world = World::started(1);
+    let seed = greets(&mut world, Dialect::Seed, 10);
+    let (id, key_of_it) = (ServerId::from(uuid(10)), key(10));
+    let kept = |world: &World| world.pin(0, &id).map(|record| record.dialect);
+    assert_eq!(kept(&world), Some(Dialect::Seed));
+    // Its key as R would write it, and nobody's signature.
+    let mallory = world.connect(0, 66);
+    world.users[mallory].id = world.users[seed].id.clone();
+    let hello = hello(&key_of_it, &nowhere(10), None);
+    let text = unsigned(&uuid(10), Recipient::Everyone, world.unix_ms(), &Payload::ServerHelloLink(hello));
+    let text = text.as_str().replace(&key_of_it.to_field(), &key_of_it.to_field_in(KeyForm::PemPadded));
+    assert!(text.contains("LS0tLS1"), "{text}");
+    world.user_sends_text(mallory, text.into());
+    world.run();
+    assert_eq!(kept(&world), Some(Dialect::Seed));
+}
+
+#[test]
+fn one_message_to_the_whole_channel_becomes_few_and_short_ones() {
+    let mut world = World::started(1);
+    let seed = greets(&mut world, Dialect::Seed, 10);
+    let server = ServerId::from(uuid(10));
+    for number in 0..150 {
+        let user = user_id(&format!("user-{number}"));
+        let advert = advert(&user, &server, &key(50), "x");
+        speaks(&mut world, seed, Dialect::Seed, Recipient::Everyone, &Payload::UserAdvertise(advert));
+        world.advance(50);
+    }
+    let mallory = world.connect(0, 66);
+    world.hello(mallory, "mallory", false);
+    let shout = |world: &mut World, bytes: usize| {
+        let sender = world.users[mallory].id.clone();
+        let message =
+            Message { user_id: None, to: None, ..unvouched(Some(&sender), &sender, &vec![7; bytes]) };
+        world.user_sends(mallory, Recipient::Named("public".into()), &Payload::MsgPublicChannel(message));
+        world.run();
+    };
+    let heard = |world: &World| received(world, seed, &FrameType::MsgPublicChannel).len();
+    shout(&mut world, 100_000);
+    assert_eq!(heard(&world), 0, "too long to be copied for everybody");
+    shout(&mut world, 512);
+    assert_eq!(heard(&world), 100);
+}
+
+#[test]
+fn others_deliveries_are_not_passed_on_to_those_whose_links_would_close() {
+    let mut world = World::started(1);
+    let m = greets(&mut world, Dialect::M, 10);
+    let (bob, server) = (UserId::from(uuid(50)), ServerId::from(uuid(10)));
+    let theirs = Payload::UserAdvertise(advert(&bob, &server, &key(50), "bob"));
+    speaks(&mut world, m, Dialect::M, Recipient::Everyone, &theirs);
+    let evil = standard_server(&mut world, "evil", 66);
+    let mallory = user_id("mallory");
+    let own = Payload::UserAdvertise(advert(&mallory, &server_id("evil"), &key(51), "mallory"));
+    says(&mut world, evil, &own);
+    let delivery = unvouched(Some(&mallory), &bob, b"no inner_type");
+    says(&mut world, evil, &Payload::ServerDeliver(Message { to: None, ..delivery }));
+    assert!(received(&world, m, &FrameType::ServerDeliver).is_empty());
+    assert_eq!(received(&world, evil, &FrameType::Error).len(), 1, "and its server is told");
+}
+
+#[test]
+fn silence_where_a_native_should_be_is_no_link_to_it() {
+    let mut world = World::started(2);
+    let theirs = world.id(1);
+    assert!(world.is_linked_to(0, &theirs));
+    world.kill(1);
+    // Somebody listens there who says nothing, whatever we try.
+    for _ in 0..8 {
+        let link = world.new_link(0);
+        world.handle(0, Event::LinkOpened { link, origin: LinkOrigin::Dialled(address(9_001)) });
+        for _ in 0..10 {
+            world.advance(1_000);
+            world.handle(0, Event::LinkAlive { link });
+        }
+        assert!(!world.is_linked_to(0, &theirs));
+        world.handle(0, Event::LinkClosed { link, why: "gone".into() });
+    }
+    // And when it is back, it is linked and proven.
+    world.start(1);
+    world.advance(2 * MINUTE);
+    assert!(world.is_linked_to(0, &theirs));
 }
