@@ -567,7 +567,9 @@ impl Server {
     /// What clients of a user's server want signed, where that is not the standard's form.
     fn content_form(&self, location: &Location) -> Option<Box<str>> {
         let Location::At(server) = location else { return None };
-        let cover = self.peers.get(server)?.record.dialect.profile().content?;
+        let peer = self.peers.get(server)?;
+        let dialect = peer.link().map_or(peer.record.dialect, |link| self.dialect(link));
+        let cover = dialect.profile().content?;
         (cover != ContentCover::default()).then(|| cover.as_str().into())
     }
 
