@@ -7,7 +7,7 @@ use socp_core::dialect::{Dialect, Observed};
 use socp_core::server::{Event, LinkOrigin, Report};
 use socp_core::wire::*;
 use support::hostile::*;
-use support::{START_MS, World, address, key, unsigned};
+use support::{FakeSigner, START_MS, World, address, key, unsigned};
 
 const FOREIGN: [Dialect; 4] = [Dialect::Seed, Dialect::R, Dialect::M, Dialect::F];
 
@@ -403,4 +403,32 @@ fn silence_where_a_native_should_be_is_no_link_to_it() {
     world.start(1);
     world.advance(2 * MINUTE);
     assert!(world.is_linked_to(0, &theirs));
+}
+
+#[test]
+fn an_address_is_worth_redialling_soon_once_somebody_has_answered_there() {
+    let dialled_again = |answers: bool| {
+        let mut world = World::started(1);
+        greets(&mut world, Dialect::F, 10);
+        let signer = FakeSigner::new(key(10));
+        for _ in 0..6 {
+            let link = world.new_link(0);
+            world.handle(0, Event::LinkOpened { link, origin: LinkOrigin::Dialled(nowhere(10)) });
+            world.advance(1_100);
+            if answers {
+                let ts = Timestamp(world.unix_ms());
+                let payload = SharedPayload::new(&Payload::Heartbeat(Empty {}));
+                let frame = Unsigned::new(uuid(10), Recipient::Everyone, ts, payload);
+                let text = frame.sign(&signer).expect("fake").into_text();
+                world.receive(0, link, support::parse(text.as_str()));
+            }
+            world.handle(0, Event::LinkClosed { link, why: "gone".into() });
+        }
+        let failed = |report: &Report| matches!(report, Report::Dropped { why: "dial failed", .. });
+        let before = reports(&world, 0, failed);
+        world.advance(2_000);
+        reports(&world, 0, failed) > before
+    };
+    assert!(dialled_again(true));
+    assert!(!dialled_again(false), "silence is a failure, and the next dial comes later");
 }

@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
+use crate::wire::{PEM_LINE_BYTES, push_pem_lines};
 
 const BEGIN_PKCS8: &str = "-----BEGIN PRIVATE KEY-----";
 const END_PKCS8: &str = "-----END PRIVATE KEY-----";
 const BEGIN_PKCS1: &str = "-----BEGIN RSA PRIVATE KEY-----";
 const END_PKCS1: &str = "-----END RSA PRIVATE KEY-----";
-const LINE_BYTES: usize = 64;
 
 /// PKCS#8 DER of the first private key in the text, which may be PKCS#1. An encrypted key is refused.
 pub(super) fn decode(pem: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
@@ -35,18 +35,12 @@ pub(super) fn decode(pem: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
 /// The text of a key in PKCS#8 DER.
 pub(super) fn encode(pkcs8: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(pkcs8));
-    let newlines = body.len().div_ceil(LINE_BYTES) + 2;
+    let newlines = body.len().div_ceil(PEM_LINE_BYTES) + 2;
     let mut pem =
         Zeroizing::new(String::with_capacity(BEGIN_PKCS8.len() + body.len() + END_PKCS8.len() + newlines));
     pem.push_str(BEGIN_PKCS8);
     pem.push('\n');
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(LINE_BYTES));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
+    push_pem_lines(&mut pem, &body);
     pem.push_str(END_PKCS8);
     pem.push('\n');
     pem

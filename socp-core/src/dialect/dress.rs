@@ -42,10 +42,11 @@ impl Profile {
     /// What stands beside a payload in the frame: `,"field":value`, or nothing.
     pub(crate) fn beside(&self, kind: &FrameType, canonical: &str) -> String {
         let repeated = self.repeats.iter().filter(|(repeating, _)| repeating == kind);
-        let all = fields_of(canonical);
-        repeated
-            .filter_map(|(_, field)| Some(format!(",{}:{}", string_literal(field), all.get(*field)?)))
-            .collect()
+        let beside = |(_, field): &(FrameType, &str)| {
+            let value = fields_of(canonical).remove(*field)?;
+            Some(format!(",{}:{value}", string_literal(field)))
+        };
+        repeated.filter_map(beside).collect()
     }
 }
 

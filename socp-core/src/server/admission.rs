@@ -208,8 +208,8 @@ impl Server {
     fn server_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
         let peer = self.peers.get(&link.server);
         let profile = self.profile(link_id);
-        let known = frame.from().is_some_and(|from| self.is_known_server(from));
-        if profile.resigns && known && is_carried(frame.kind()) && frame.from() != Some(link.server.id()) {
+        let of_others = |from: &Id| from != link.server.id() && self.is_known_server(from);
+        if profile.resigns && is_carried(frame.kind()) && frame.from().is_some_and(of_others) {
             return Ok(Rule::Ignore("relayed with the relayer's signature"));
         }
         let own = |required: bool| -> Result<Vec<Check>, Refusal> {

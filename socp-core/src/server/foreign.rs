@@ -1,22 +1,131 @@
-//! What only peers of other dialects need: users' frames in the form that the next hop takes (decisions §6), keys
-//! that are asked for, and frames under names that nobody knows.
+//! What only peers of other dialects need: finding out how they speak, links on which nobody greets, users' frames in
+//! the form that the next hop takes (decisions §6), keys that are asked for, and frames under names that nobody knows.
 
 use super::Server;
-use super::api::{Action, LinkId, Outgoing};
+use super::api::{Action, LinkId, Outgoing, PinRank};
 use super::deliver::Route;
-use super::link::{Link, ServerLink};
-use super::peer::Peer;
-use crate::crypto::{RSA_BYTES, SharedPayload, Unsigned};
-use crate::dialect::UserFrames;
+use super::link::{Link, LinkState, ServerLink};
+use super::peer::{Claim, Peer};
+use super::pins::PinOutcome;
+use super::timers::Timer;
+use crate::close_code;
+use crate::crypto::{Purpose, RSA_BYTES, Refusal, SharedPayload, Unsigned, Verified};
+use crate::dialect::{Dialect, Observed, UserFrames};
 use crate::wire::{
-    ErrorCode, FileChunk, FileEnd, FileStart, Frame, KeyField, Message, Payload, Recipient, ServerId,
-    Timestamp, UserId, UserKeyAnswer, UserKeyRequest,
+    ErrorCode, FileChunk, FileEnd, FileStart, Frame, HostPort, Id, KeyField, KeyForm, Message, Payload,
+    PublicKey, Recipient, ServerId, Timestamp, UserId, UserKeyAnswer, UserKeyRequest,
 };
 
 /// Frames that one message to the whole channel may become for those who take it only in a server's name.
 const MAX_WRAPPED: usize = 100;
 
 impl Server {
+    // Who they are.
+
+    /// A link to a server that answers no greeting. It may not have said its name yet: then it goes by its key's.
+    pub(super) fn link_unanswered(
+        &mut self,
+        link_id: LinkId,
+        key: &PublicKey,
+        address: &HostPort,
+        answered: bool,
+    ) {
+        let server = self.server_of_key(key).unwrap_or_else(|| ServerId::from(Id::derived_from(key)));
+        if self.is_native(&server) || self.is_key_of_native(key) {
+            // A native answers, and proves itself: whoever is silent there is not it, or will be later.
+            self.greet_by_join(address);
+            return self.close(link_id, close_code::POLICY, "a native server without a nonce");
+        }
+        let rank = self.rank_of(key, true, PinRank::Introduced);
+        let outcome = self.pin_server(&server, key, rank, Some(address.clone()));
+        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
+            return self.close(link_id, close_code::POLICY, "not the server that was expected");
+        }
+        self.identify(link_id, &server, key, None, Some(address.clone()), None);
+        if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
+            link.answered = answered;
+        }
+        self.keep_dialect(link_id, &server);
+        self.link_up(link_id);
+    }
+
+    /// Notes how a peer speaks: by the operator's word, else by what it shows.
+    pub(super) fn recognise(&mut self, link: LinkId, frame: &Verified, key: &PublicKey) {
+        let listed = self.config.bootstrap.iter().find(|introducer| introducer.key == *key);
+        let told = listed.and_then(|introducer| introducer.dialect);
+        let signature = frame.proof(Purpose::Transport).and_then(|proof| proof.form);
+        let observed = Observed { frame: frame.frame(), signature };
+        if let Some(dialect) = told.or_else(|| Dialect::of(&observed)) {
+            self.set_dialect(link, dialect);
+        }
+    }
+
+    /// Keeps how a server speaks, for its next link: what it signed, or answered where we dialled. Anybody can say
+    /// hello unsigned.
+    pub(super) fn keep_dialect(&mut self, link: LinkId, server: &ServerId) {
+        let dialect = self.dialect(link);
+        if let Some(peer) = self.peers.get_mut(server).filter(|peer| peer.record.dialect != dialect) {
+            peer.record.dialect = dialect;
+            self.persist_server(server);
+        }
+    }
+
+    pub(super) fn set_dialect(&mut self, link: LinkId, dialect: Dialect) {
+        match dialect {
+            Dialect::Standard => self.dialects.remove(&link),
+            other => self.dialects.insert(link, other),
+        };
+    }
+
+    pub(super) fn server_of_key(&self, key: &PublicKey) -> Option<ServerId> {
+        let mut peers = self.peers.iter();
+        peers.find(|(_, peer)| peer.record.key == *key).map(|(server, _)| server.clone())
+    }
+
+    /// Gossip as the first frame, of a server that writes only on sockets it dialled.
+    pub(super) fn on_dial_back(&mut self, link_id: LinkId, frame: Verified) {
+        let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
+        let signer = self.peers.values().map(|peer| &peer.record);
+        let mut signer = signer.filter(|record| frame.proven_by(Purpose::Transport, &record.key));
+        let Some((key, dialect)) = signer.next().map(|record| (record.key.clone(), record.dialect)) else {
+            let refusal = Refusal::of(frame.frame(), ErrorCode::InvalidSig, "sig does not hold");
+            return self.on_refused(link_id, refusal);
+        };
+        let outcome = self.pin_server(&server, &key, PinRank::Claimed, None);
+        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
+            return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
+        }
+        self.timers.cancel(&Timer::Greeting(link_id));
+        self.set_dialect(link_id, dialect);
+        self.identify(link_id, &server, &key, None, None, None);
+        self.keep_dialect(link_id, &server);
+        self.link_up(link_id);
+        self.on_frame(link_id, frame);
+    }
+
+    /// Whether a link on which nobody has said anything in time may be the one on which a server is going to write
+    /// that writes only on sockets it dialled: one for each such server that we dialled.
+    pub(super) fn may_be_dial_back(&self, link: LinkId) -> bool {
+        let is_silent = |link: &&Link| {
+            matches!(link.state, LinkState::Greeting) && !self.timers.is_set(&Timer::Greeting(link.id))
+        };
+        let is_dialled = |link: &Link| link.is_dialled() && self.profile(link.id).one_way;
+        let expected = self.links.values().filter(|link| match &link.state {
+            LinkState::Joining(joining) => joining.introduced && is_dialled(link),
+            LinkState::Server(server) => {
+                let others =
+                    self.peers.get(&server.server).map(|peer| peer.links.as_slice()).unwrap_or_default();
+                let mut others = others.iter().filter_map(|other| self.links.get(other));
+                is_dialled(link) && others.all(Link::is_dialled)
+            }
+            LinkState::Greeting | LinkState::Login(_) | LinkState::User(_) => false,
+        });
+        let silent = self.links.values().filter(is_silent);
+        self.links.get(&link).as_ref().is_some_and(is_silent) && silent.count() <= expected.count()
+    }
+
+    // What users send.
+
     /// Passes a user's frame on that the standard does not wrap, in the form that its next hop takes. `Err`: what to
     /// tell its author.
     pub(super) fn pass_to(
@@ -131,6 +240,9 @@ impl Server {
     /// One ciphertext of a user here for the whole channel, to those who take users' frames only in a server's name: one
     /// frame for each of them, so it must be as short as a message is, and there must not be too many.
     pub(super) fn wrap_for_channel(&mut self, came_by: LinkId, author: &UserId, frame: &Frame) {
+        if self.dialects.is_empty() {
+            return;
+        }
         let Payload::MsgPublicChannel(message) = frame.payload() else { return };
         if message.ciphertext.bytes().len() > RSA_BYTES {
             return self.dropped("public message is too long to be wrapped", author.to_string());
@@ -152,15 +264,39 @@ impl Server {
     /// The link that carries a server's traffic. One that writes only on sockets it dialled reads only what we write
     /// on those that we dialled, whatever name it had then.
     pub(super) fn carrier(&self, peer: &Peer) -> Option<LinkId> {
-        let is_dialled = |link: &LinkId| self.links.get(link).is_some_and(Link::is_dialled);
-        let same_key = |other: &&Peer| other.record.key == peer.record.key;
-        let one_way = Some(peer).filter(|peer| peer.record.dialect.profile().one_way);
-        let dialled = one_way.and_then(|_| {
-            let mut links =
-                self.peers.values().filter(same_key).flat_map(|other| other.links.iter().copied());
-            links.find(is_dialled)
-        });
+        let dialled = match peer.record.dialect.profile().one_way {
+            true => self.dialled_link_of(&peer.record.key),
+            false => None,
+        };
         dialled.or_else(|| peer.link())
+    }
+
+    /// A link that we dialled to the holder of a key, whatever name it goes by.
+    fn dialled_link_of(&self, key: &PublicKey) -> Option<LinkId> {
+        let named = self.peers.values().filter(|peer| peer.record.key == *key);
+        let mut links = named.flat_map(|peer| peer.links.iter().copied());
+        links.find(|link| self.links.get(link).is_some_and(Link::is_dialled))
+    }
+
+    /// A server that greeted nobody has written: on the link that we dialled, or, one-way, on its own. The address
+    /// where we dialled is worth keeping from now on.
+    pub(super) fn note_answer(&mut self, link: LinkId) {
+        let Some(server) = self.links.get(&link).and_then(Link::server) else { return };
+        let dialled = match self.profile(link).one_way {
+            true => self.dialled_link_of(&server.key),
+            false => Some(link),
+        };
+        let dialect = self.dialect(link);
+        let Some(Link { state: LinkState::Server(server), .. }) =
+            dialled.and_then(|dialled| self.links.get_mut(&dialled))
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut server.answered, true)
+            && let Some(address) = server.address.clone()
+        {
+            self.dial_succeeded(&address, dialect);
+        }
     }
 
     /// The server whose word a frame on a server link is: its `from`. But what the peer of an unproven link signed is
@@ -188,7 +324,7 @@ impl Server {
     }
 
     /// A server asks for the key of one of our users, or of whomever we know.
-    pub(super) fn on_pub_key_request(
+    pub(super) fn on_user_key_request(
         &mut self,
         link: LinkId,
         server: &ServerId,
@@ -210,14 +346,22 @@ impl Server {
     }
 
     /// The key of a user of that server whose advert brought none. Others are not its business.
-    pub(super) fn on_pub_key(&mut self, link: LinkId, server: &ServerId, answer: &UserKeyAnswer) {
+    pub(super) fn on_user_key_answer(&mut self, link: LinkId, server: &ServerId, answer: &UserKeyAnswer) {
         let user = &answer.recipient_uuid;
         let claim = self.peers.get(server).and_then(|peer| peer.table.claims.get(user));
         let (Some(claim), Ok(key)) = (claim.filter(|claim| claim.key.is_none()), answer.recipient_pub.key())
         else {
             return self.dropped("key that nobody asked for", user.to_string());
         };
-        let claim = super::peer::Claim { key: Some(key.clone()), ..claim.clone() };
+        let claim = Claim { key: Some(key.clone()), ..claim.clone() };
         self.take_claim(link, server, user, claim, &[]);
+    }
+}
+
+/// How a server probably speaks of which somebody tells: like the teller, unless its key is written otherwise.
+pub(super) fn written_by(teller: Dialect, form: KeyForm) -> Dialect {
+    match teller.profile().keys == form {
+        true => teller,
+        false => Dialect::by_key(form).unwrap_or(Dialect::Standard),
     }
 }

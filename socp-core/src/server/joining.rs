@@ -3,15 +3,16 @@
 
 use super::Server;
 use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
+use super::foreign::written_by;
 use super::link::{Joining, Link, LinkState, Nonces, ServerLink};
 use super::peer::Announced;
 use super::pins::PinOutcome;
 use super::timers::Timer;
 use crate::close_code;
-use crate::crypto::{Purpose, Refusal, SharedPayload, Verified};
-use crate::dialect::{Dialect, Observed, WelcomeClients};
+use crate::crypto::{Purpose, SharedPayload, Verified};
+use crate::dialect::{Dialect, WelcomeClients};
 use crate::wire::{
-    ErrorCode, HostPort, Id, KeyForm, LinkProof, LinkRole, Nonce, Payload, PublicKey, Recipient, ServerHello,
+    ErrorCode, HostPort, Id, LinkProof, LinkRole, Nonce, Payload, PublicKey, Recipient, ServerHello,
     ServerId, ServerWelcome, WelcomeEntry,
 };
 
@@ -65,27 +66,6 @@ impl Server {
         let patience =
             if self.profile(link_id).links_without_join { timing.dial_back } else { timing.welcome };
         self.timers.set(Timer::Welcome(link_id), self.now.instant + patience);
-    }
-
-    /// A link to a server that answers no greeting. It may not have said its name yet: then it goes by its key's.
-    fn link_unanswered(&mut self, link_id: LinkId, key: &PublicKey, address: &HostPort, answered: bool) {
-        let server = self.server_of_key(key).unwrap_or_else(|| ServerId::from(Id::derived_from(key)));
-        if self.is_native(&server) || self.is_key_of_native(key) {
-            // A native answers, and proves itself: whoever is silent there is not it, or will be later.
-            self.greet_by_join(address);
-            return self.close(link_id, close_code::POLICY, "a native server without a nonce");
-        }
-        let rank = self.rank_of(key, true, PinRank::Introduced);
-        let outcome = self.pin_server(&server, key, rank, Some(address.clone()));
-        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
-            return self.close(link_id, close_code::POLICY, "not the server that was expected");
-        }
-        self.identify(link_id, &server, key, None, Some(address.clone()), None);
-        if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
-            link.answered = answered;
-        }
-        self.keep_dialect(link_id, &server);
-        self.link_up(link_id);
     }
 
     pub(super) fn on_joining_frame(&mut self, link_id: LinkId, frame: Verified) {
@@ -209,7 +189,7 @@ impl Server {
     }
 
     /// Whether a native server has shown this key: from others it counts for nothing without a proof.
-    fn is_key_of_native(&self, key: &PublicKey) -> bool {
+    pub(super) fn is_key_of_native(&self, key: &PublicKey) -> bool {
         self.peers.values().any(|peer| peer.record.native && peer.record.key == *key)
     }
 
@@ -321,7 +301,7 @@ impl Server {
     }
 
     /// From now on the link is this server's.
-    fn identify(
+    pub(super) fn identify(
         &mut self,
         link_id: LinkId,
         server: &ServerId,
@@ -348,81 +328,6 @@ impl Server {
                 up: false,
             });
         }
-    }
-
-    /// Notes how a peer speaks: by the operator's word, else by what it shows.
-    fn recognise(&mut self, link: LinkId, frame: &Verified, key: &PublicKey) {
-        let listed = self.config.bootstrap.iter().find(|introducer| introducer.key == *key);
-        let told = listed.and_then(|introducer| introducer.dialect);
-        let signature = frame.proof(Purpose::Transport).and_then(|proof| proof.form);
-        let observed = Observed { frame: frame.frame(), signature };
-        if let Some(dialect) = told.or_else(|| Dialect::of(&observed)) {
-            self.set_dialect(link, dialect);
-        }
-    }
-
-    /// Keeps how a server speaks, for its next link: what it signed, or answered where we dialled. Anybody can say
-    /// hello unsigned.
-    fn keep_dialect(&mut self, link: LinkId, server: &ServerId) {
-        let dialect = self.dialect(link);
-        if let Some(peer) = self.peers.get_mut(server).filter(|peer| peer.record.dialect != dialect) {
-            peer.record.dialect = dialect;
-            self.persist_server(server);
-        }
-    }
-
-    pub(super) fn set_dialect(&mut self, link: LinkId, dialect: Dialect) {
-        match dialect {
-            Dialect::Standard => self.dialects.remove(&link),
-            other => self.dialects.insert(link, other),
-        };
-    }
-
-    fn server_of_key(&self, key: &PublicKey) -> Option<ServerId> {
-        let mut peers = self.peers.iter();
-        peers.find(|(_, peer)| peer.record.key == *key).map(|(server, _)| server.clone())
-    }
-
-    /// Gossip as the first frame, of a server that writes only on sockets it dialled.
-    pub(super) fn on_dial_back(&mut self, link_id: LinkId, frame: Verified) {
-        let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
-        let signer = self.peers.values().map(|peer| &peer.record);
-        let mut signer = signer.filter(|record| frame.proven_by(Purpose::Transport, &record.key));
-        let Some((key, dialect)) = signer.next().map(|record| (record.key.clone(), record.dialect)) else {
-            let refusal = Refusal::of(frame.frame(), ErrorCode::InvalidSig, "sig does not hold");
-            return self.on_refused(link_id, refusal);
-        };
-        let outcome = self.pin_server(&server, &key, PinRank::Claimed, None);
-        if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
-            return self.close(link_id, close_code::POLICY, "another key is pinned for this id");
-        }
-        self.timers.cancel(&Timer::Greeting(link_id));
-        self.set_dialect(link_id, dialect);
-        self.identify(link_id, &server, &key, None, None, None);
-        self.keep_dialect(link_id, &server);
-        self.link_up(link_id);
-        self.on_frame(link_id, frame);
-    }
-
-    /// Whether a link on which nobody has said anything in time may be the one on which a server is going to write
-    /// that writes only on sockets it dialled: one for each such server that we dialled.
-    pub(super) fn may_be_dial_back(&self, link: LinkId) -> bool {
-        let is_silent = |link: &&Link| {
-            matches!(link.state, LinkState::Greeting) && !self.timers.is_set(&Timer::Greeting(link.id))
-        };
-        let is_dialled = |link: &Link| link.is_dialled() && self.profile(link.id).one_way;
-        let expected = self.links.values().filter(|link| match &link.state {
-            LinkState::Joining(joining) => joining.introduced && is_dialled(link),
-            LinkState::Server(server) => {
-                let others =
-                    self.peers.get(&server.server).map(|peer| peer.links.as_slice()).unwrap_or_default();
-                let mut others = others.iter().filter_map(|other| self.links.get(other));
-                is_dialled(link) && others.all(Link::is_dialled)
-            }
-            LinkState::Greeting | LinkState::Login(_) | LinkState::User(_) => false,
-        });
-        let silent = self.links.values().filter(is_silent);
-        self.links.get(&link).as_ref().is_some_and(is_silent) && silent.count() <= expected.count()
     }
 
     pub(super) fn on_link_proof_overdue(&mut self, link_id: LinkId) {
@@ -660,14 +565,6 @@ impl Server {
         self.remember(frame.frame());
         let to = self.gossip_links(&[&from, &teller], Some(link_id));
         self.relay(to, frame.frame());
-    }
-}
-
-/// How a server probably speaks of which somebody tells: like the teller, unless its key is written otherwise.
-fn written_by(teller: Dialect, form: KeyForm) -> Dialect {
-    match teller.profile().keys == form {
-        true => teller,
-        false => Dialect::by_key(form).unwrap_or(Dialect::Standard),
     }
 }
 

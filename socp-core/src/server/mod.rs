@@ -418,6 +418,9 @@ impl Server {
     }
 
     fn on_server_frame(&mut self, link: LinkId, server: &ServerId, frame: Verified) {
+        if !self.dialects.is_empty() {
+            self.note_answer(link);
+        }
         if let Some(form) = frame.proof(Purpose::Transport).and_then(|proof| proof.form)
             && let Some(peer) = self.peers.get_mut(server)
             && frame.frame().from() == Some(server.id())
@@ -441,9 +444,9 @@ impl Server {
                 }
             }
             Payload::UserKeyRequest(request) => {
-                self.on_pub_key_request(link, server, frame.frame(), &request.recipient_uuid);
+                self.on_user_key_request(link, server, frame.frame(), &request.recipient_uuid);
             }
-            Payload::UserKeyAnswer(answer) => self.on_pub_key(link, server, answer),
+            Payload::UserKeyAnswer(answer) => self.on_user_key_answer(link, server, answer),
             Payload::Presence(presence) => self.on_presence(link, &frame, presence),
             Payload::PresenceRequest(request) => self.on_presence_request(link, &request.server_id),
             Payload::PresenceList(list) => self.on_presence_list(link, list),

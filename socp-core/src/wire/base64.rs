@@ -40,6 +40,20 @@ impl Base64Form {
     }
 }
 
+/// Length of a line of PEM, without its end.
+pub(crate) const PEM_LINE_BYTES: usize = 64;
+
+/// Writes base64 as PEM has it, in lines of 64 characters, each with its end (RFC 7468).
+pub(crate) fn push_pem_lines(pem: &mut String, base64: &str) {
+    let mut rest = base64;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(PEM_LINE_BYTES));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+}
+
 /// Decodes base64 in the url or the standard alphabet, padded or not. Nothing else passes: no white
 /// space, no mixture of both alphabets.
 pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {

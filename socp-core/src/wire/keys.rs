@@ -7,7 +7,7 @@ use base64::Engine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::base64::{Base64Form, decode, encode};
+use super::base64::{Base64Form, decode, encode, push_pem_lines};
 
 /// Length in bytes of a DER SubjectPublicKeyInfo of an RSA-4096 key with e = 65537.
 pub const SPKI_BYTES: usize = 550;
@@ -129,16 +129,9 @@ impl PublicKey {
 
     /// The key as PEM text (`PUBLIC KEY`), with a line break at its end.
     pub fn to_pem(&self) -> String {
-        const LINE_BYTES: usize = 64;
         let body = base64::engine::general_purpose::STANDARD.encode(self.spki());
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
-        let mut rest = body.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(LINE_BYTES));
-            pem.push_str(line);
-            pem.push('\n');
-            rest = after;
-        }
+        push_pem_lines(&mut pem, &body);
         pem.push_str("-----END PUBLIC KEY-----\n");
         pem
     }

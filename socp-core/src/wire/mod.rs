@@ -9,6 +9,8 @@ mod payload;
 mod value;
 
 pub use self::base64::{Base64Error, Base64Form, Binary, decode as decode_base64, encode as encode_base64};
+#[cfg(any(feature = "aws-lc", feature = "rsa"))]
+pub(crate) use self::base64::{PEM_LINE_BYTES, push_pem_lines};
 pub use canonical::{CanonicalError, ascii_form, canonicalise};
 pub(crate) use canonical::{members, object, string_literal, without_member};
 pub use frame::{Frame, FrameError, MAX_JSON_DEPTH, WireText};
