@@ -251,7 +251,9 @@ fn an_unproven_peer_speaks_for_itself_under_any_unpinned_name_and_for_nobody_els
     let native = native_server(&mut world, "native", 67);
     world.users[native].id = user_id("somebody");
     let alias = server_id("somebody");
-    says(&mut world, native, &Payload::UserAdvertise(advert(&carol, &alias, &key(51), "carol")));
+    let issued_at = Some(world.unix_ms());
+    let claim = UserAdvertise { issued_at, ..advert(&carol, &alias, &key(51), "carol") };
+    says(&mut world, native, &Payload::UserAdvertise(claim));
     assert_eq!(world.location(0, &carol), None);
 }
 
@@ -278,6 +280,7 @@ fn keys_are_asked_for_where_adverts_bring_none_and_believed_of_nobody_else_s_use
     assert_eq!(world.location(0, &bob), Some(server));
     // A second key for him is nobody's.
     speaks(&mut world, r, Dialect::R, ours, &answer(52));
+    assert_eq!(world.location(0, &bob), Some(ServerId::from(uuid(10))));
     let told = received(&world, alice, &FrameType::UserAdded);
     let Some(Payload::UserAdded(entry)) = told.last().map(Frame::payload) else { panic!("told of him") };
     assert_eq!(entry.pubkey.as_ref().and_then(|key| key.key().ok()), Some(&key(50)));
