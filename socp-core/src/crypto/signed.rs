@@ -4,7 +4,7 @@
 //! signed once, ever, however many envelopes carry it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::{CryptoError, Signature, Signer};
 use crate::dialect::{Dialect, Writing};
@@ -16,7 +16,7 @@ pub struct SharedPayload(Arc<Inner>);
 
 struct Inner {
     kind: FrameType,
-    canonical: Box<str>,
+    canonical: Canonical,
     /// What stands beside the payload in the frame, and is signed by nobody.
     beside: Box<str>,
     writing: Writing,
@@ -25,22 +25,36 @@ struct Inner {
     dressed: OnceLock<Box<Wardrobe>>,
 }
 
+enum Canonical {
+    Written(Box<str>),
+    /// Written by whoever needs it first.
+    Later {
+        text: LazyLock<Box<str>, Box<dyn FnOnce() -> Box<str> + Send>>,
+        about_bytes: usize,
+    },
+}
+
 type Wardrobe = [OnceLock<Option<SharedPayload>>; Dialect::ALL.len()];
 
 impl SharedPayload {
     /// Writes a payload in canonical form.
     pub fn new(payload: &Payload) -> Self {
-        let json = payload.write().expect("payloads are plain data with string keys");
-        // Our own types nest a handful of levels; what peers nested deeper was refused when it was read.
-        let canonical =
-            canonicalise(&json, usize::MAX).expect("a JSON writer writes JSON without duplicate keys");
+        let canonical = Canonical::Written(canonical_of(payload));
         Self::of(payload.frame_type(), canonical, String::new(), Writing::STANDARD)
     }
 
-    fn of(kind: FrameType, canonical: String, beside: String, writing: Writing) -> Self {
+    /// A long payload, of about so many bytes, which whoever signs it writes: pages of a directory are half a megabyte
+    /// each, take milliseconds, and would all lie in memory until they are signed.
+    pub(crate) fn later(payload: Payload, about_bytes: usize) -> Self {
+        let kind = payload.frame_type();
+        let text = LazyLock::new(Box::new(move || canonical_of(&payload)) as Box<dyn FnOnce() -> _ + Send>);
+        Self::of(kind, Canonical::Later { text, about_bytes }, String::new(), Writing::STANDARD)
+    }
+
+    fn of(kind: FrameType, canonical: Canonical, beside: String, writing: Writing) -> Self {
         Self(Arc::new(Inner {
             kind,
-            canonical: canonical.into(),
+            canonical,
             beside: beside.into(),
             writing,
             signature: OnceLock::new(),
@@ -59,14 +73,30 @@ impl SharedPayload {
             let (kind, canonical) = (self.0.kind.clone(), self.canonical());
             let text = profile.dress(&kind, canonical)?;
             let beside = profile.beside(&kind, &text);
-            Some(Self::of(kind, text, beside, profile.writing))
+            Some(Self::of(kind, Canonical::Written(text.into()), beside, profile.writing))
         });
         dressed.clone()
     }
 
     /// The canonical text.
     pub fn canonical(&self) -> &str {
-        &self.0.canonical
+        match &self.0.canonical {
+            Canonical::Written(text) => text,
+            Canonical::Later { text, .. } => text,
+        }
+    }
+
+    /// Its length in bytes; about, if it is written later.
+    fn about_bytes(&self) -> usize {
+        match &self.0.canonical {
+            Canonical::Written(text) => text.len(),
+            Canonical::Later { about_bytes, .. } => *about_bytes,
+        }
+    }
+
+    /// What tells it from all others that live, clones of it aside.
+    pub fn place(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// Whether the signature has been made.
@@ -74,13 +104,28 @@ impl SharedPayload {
         self.0.signature.get().is_some()
     }
 
+    /// Signs it, if nobody has; what carries it is then signed for nothing.
+    ///
+    /// # Errors
+    /// If the signer fails.
+    pub fn sign(&self, signer: &dyn Signer) -> Result<(), CryptoError> {
+        self.signature(signer).map(drop)
+    }
+
     fn signature(&self, signer: &dyn Signer) -> Result<&Signature, CryptoError> {
         if let Some(signature) = self.0.signature.get() {
             return Ok(signature);
         }
-        let signature = signer.sign_with(self.0.canonical.as_bytes(), self.0.writing.salt)?;
+        let signature = signer.sign_with(self.canonical().as_bytes(), self.0.writing.salt)?;
         Ok(self.0.signature.get_or_init(|| signature))
     }
+}
+
+fn canonical_of(payload: &Payload) -> Box<str> {
+    let json = payload.write().expect("payloads are plain data with string keys");
+    // Our own types nest a handful of levels; what peers nested deeper was refused when it was read.
+    let canonical = canonicalise(&json, usize::MAX);
+    canonical.expect("a JSON writer writes JSON without duplicate keys").into()
 }
 
 impl PartialEq for SharedPayload {
@@ -88,7 +133,7 @@ impl PartialEq for SharedPayload {
         Arc::ptr_eq(&self.0, &other.0)
             || (self.0.kind == other.0.kind
                 && self.0.writing == other.0.writing
-                && self.0.canonical == other.0.canonical)
+                && self.canonical() == other.canonical())
     }
 }
 
@@ -96,7 +141,7 @@ impl Eq for SharedPayload {}
 
 impl fmt::Debug for SharedPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.canonical)
+        f.write_str(self.canonical())
     }
 }
 
@@ -141,17 +186,17 @@ impl Unsigned {
         &self.payload
     }
 
-    /// Length in bytes of the text that signing will give, within a few bytes.
+    /// Length in bytes of the text that signing will give: within a few bytes, or about, if the payload is a long one
+    /// that whoever signs writes.
     pub fn encoded_len(&self) -> usize {
+        self.length_around(self.payload.about_bytes())
+    }
+
+    fn length_around(&self, payload_bytes: usize) -> usize {
         const ENVELOPE: usize = 80;
         const SIGNATURE: usize = 683;
         let ids = self.from.as_str().len() + self.to.as_str().len();
-        ENVELOPE
-            + SIGNATURE
-            + ids
-            + self.kind().as_str().len()
-            + self.payload.canonical().len()
-            + self.payload.0.beside.len()
+        ENVELOPE + SIGNATURE + ids + self.kind().as_str().len() + payload_bytes + self.payload.0.beside.len()
     }
 
     /// Signs, or reuses the payload's signature, and writes the text.
@@ -170,7 +215,7 @@ impl Unsigned {
 
     fn write(&self, signature: Option<&Signature>) -> String {
         use std::fmt::Write as _;
-        let mut text = String::with_capacity(self.encoded_len());
+        let mut text = String::with_capacity(self.length_around(self.payload.canonical().len()));
         let literal = crate::wire::string_literal;
         write!(
             text,
@@ -206,5 +251,25 @@ impl Signed {
     /// The text, by value.
     pub fn into_text(self) -> WireText {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Directory;
+
+    #[test]
+    fn what_is_written_later_is_the_same() {
+        let page = Payload::Directory(Directory { users: Vec::new(), page: Some(2), pages: Some(3) });
+        let (now, later) = (SharedPayload::new(&page), SharedPayload::later(page, 1_000));
+        let from: Id = "0d0e2f3a-8a0e-4b6d-9a58-0c9a1ad0e6b4".parse().unwrap();
+        let frame = |payload: &SharedPayload| {
+            Unsigned::new(from.clone(), Recipient::Everyone, Timestamp(1), payload.clone())
+        };
+        assert_eq!(frame(&later).encoded_len(), frame(&now).encoded_len() - now.canonical().len() + 1_000);
+        assert_eq!(later.canonical(), r#"{"page":2,"pages":3,"users":[]}"#);
+        assert_eq!(frame(&later), frame(&now));
+        assert_eq!(frame(&later).without_signature(), frame(&now).without_signature());
     }
 }

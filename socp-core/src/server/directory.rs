@@ -2,7 +2,7 @@
 
 use super::api::LinkId;
 use super::{Server, Session};
-use crate::crypto::Verified;
+use crate::crypto::{SharedPayload, Verified};
 use crate::wire::{Directory, DirectoryEntry, ErrorCode, Payload, Pubkey, Recipient, UserId};
 
 /// A directory entry without id, meta and rotations: key in base64, server id, punctuation.
@@ -30,8 +30,8 @@ impl Server {
             return;
         }
         let users = self.online_users().filter(|entry| entry.user_id != *user).collect();
-        for page in self.directory_pages(users) {
-            self.send(link, Recipient::from(user), &Payload::Directory(page));
+        for (page, bytes) in self.directory_pages(users) {
+            self.send_page(link, user, Payload::Directory(page), bytes);
         }
     }
 
@@ -49,15 +49,20 @@ impl Server {
                 .directory_pages(users)
                 .into_iter()
                 .take(1)
-                .map(|page| Directory { page: None, pages: None, ..page })
+                .map(|(page, bytes)| (Directory { page: None, pages: None, ..page }, bytes))
                 .collect(),
             false => self.directory_pages(users),
         };
-        for page in pages {
+        for (page, bytes) in pages {
             // Each page costs a signature.
             self.charge_request(link);
-            self.send(link, Recipient::from(user), &Payload::ListResponse(page));
+            self.send_page(link, user, Payload::ListResponse(page), bytes);
         }
+    }
+
+    fn send_page(&mut self, link: LinkId, user: &UserId, page: Payload, bytes: usize) {
+        let frame = self.frame(Recipient::from(user), SharedPayload::later(page, bytes));
+        self.send_to(vec![link], frame);
     }
 
     /// PUBKEY_REQUEST (§13): the frame's `sig` is the directory's signature over the key.
@@ -88,7 +93,8 @@ impl Server {
         })
     }
 
-    fn directory_pages(&self, users: Vec<DirectoryEntry>) -> Vec<Directory> {
+    /// The pages, and about how many bytes each has.
+    fn directory_pages(&self, users: Vec<DirectoryEntry>) -> Vec<(Directory, usize)> {
         let size = |entry: &DirectoryEntry| {
             let meta = entry.meta.as_ref().map_or(0, |meta| meta.as_str().len());
             let ids = 1 + entry.rotations.len();
@@ -98,9 +104,11 @@ impl Server {
                 + ROTATION_BYTES * entry.rotations.len()
         };
         let pages = pages(users, self.config.limits.frame_out_bytes, size);
+        let bytes: Vec<usize> = pages.iter().map(|page| page.iter().map(size).sum()).collect();
         let count = pages.len() as u32;
         let numbered = pages.into_iter().zip(1..);
-        numbered.map(|(users, page)| Directory { users, page: Some(page), pages: Some(count) }).collect()
+        let pages = numbered.map(|(users, page)| Directory { users, page: Some(page), pages: Some(count) });
+        pages.zip(bytes).collect()
     }
 }
 

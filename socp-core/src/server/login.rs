@@ -158,7 +158,8 @@ impl Server {
     /// The login holds: pin → session → answers → USER_ADDED → USER_ADVERTISE (decisions §5).
     pub(super) fn arrive(&mut self, link_id: LinkId, arrival: Arrival) {
         let Arrival { user, key, rotations, meta, attestation, privkey_store } = arrival;
-        let proven = attestation.is_some();
+        let attested = attestation.as_ref().map(|attestation| attestation.payload.issued_at);
+        let proven = attested.is_some();
         let by_password = privkey_store.is_some();
         if !self.local.contains_key(&user) && self.local.len() >= self.config.limits.local_users {
             self.error(link_id, ErrorCode::Timeout, "this server is full", None);
@@ -191,14 +192,14 @@ impl Server {
         if let Some(link) = self.links.get_mut(&link_id) {
             link.state = LinkState::User(user.clone());
         }
-        let (issued_at, advert) = self.own_advert(&user, &key, &meta, attestation.clone());
+        let (issued_at, advert) = self.own_advert(&user, &key, &meta, attestation);
         let (burst, every) = (self.config.limits.meta_changes, self.config.timing.meta_change);
         let session = Session {
             link: link_id,
             key: key.clone(),
             meta,
             issued_at,
-            attestation,
+            attested,
             meta_changes: Budget::new(burst, 1.0 / every.as_secs_f64().max(0.001), self.now.instant),
             bare: !proven,
             challenge: None,
@@ -317,10 +318,10 @@ impl Server {
         let Some(sig) = frame.frame().sig().cloned() else { return };
         debug_assert!(frame.proven_by(Purpose::Transport, &key), "the rule for users asks for it");
         let attestation = Some(Attestation { payload: proof.clone(), sig });
-        let (issued_at, advert) = self.own_advert(user, &key, &meta, attestation.clone());
+        let (issued_at, advert) = self.own_advert(user, &key, &meta, attestation);
         if let Some(session) = self.local.get_mut(user) {
             session.issued_at = issued_at;
-            session.attestation = attestation;
+            session.attested = Some(proof.issued_at);
             session.advert = advert;
         }
         self.advertise(user);
@@ -343,7 +344,7 @@ impl Server {
                 let detail = "changed too often: try again in a while";
                 return self.error(link, ErrorCode::Timeout, detail, Some(frame.frame().reference()));
             }
-            let (key, attestation) = (session.key.clone(), session.attestation.clone());
+            let (key, attestation) = (session.key.clone(), session.attestation());
             let (issued_at, advert) = self.own_advert(user, &key, meta, attestation);
             if let Some(session) = self.local.get_mut(user) {
                 session.meta = meta.clone();

@@ -144,8 +144,8 @@ struct Session {
     key: PublicKey,
     meta: Meta,
     issued_at: u64,
-    /// The user's LOGIN_PROOF, if there was one: every advert shows it.
-    attestation: Option<Attestation>,
+    /// When the user proved itself here, if it did.
+    attested: Option<u64>,
     /// Changes of `meta` that the user may still make.
     meta_changes: Budget,
     /// Came with a bare USER_HELLO: gets adverts and removals themselves, and lists without pages.
@@ -157,9 +157,10 @@ struct Session {
 }
 
 impl Session {
-    /// When the user proved itself here, if it did.
-    fn attested(&self) -> Option<u64> {
-        self.attestation.as_ref().map(|attestation| attestation.payload.issued_at)
+    /// The user's LOGIN_PROOF, if there was one: every advert shows it, and is where it is kept.
+    fn attestation(&self) -> Option<Attestation> {
+        let advert = serde_json::from_str::<UserAdvertise>(self.advert.payload().canonical());
+        advert.expect("our own advert").attestation
     }
 }
 

@@ -510,7 +510,7 @@ impl Server {
     fn best_claim(&self, user: &UserId) -> Option<(Location, Meta)> {
         let local = self.local.get(user);
         let remote = self.best_remote_claim(user);
-        let ours = local.and_then(super::Session::attested).filter(|at| self.is_current(*at));
+        let ours = local.and_then(|session| session.attested).filter(|at| self.is_current(*at));
         // An unattested claim never beats our own session; a better attested one does.
         match (local, remote) {
             (Some(session), Some((attested, ..))) if attested.is_none() || attested <= ours => {

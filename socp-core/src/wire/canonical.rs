@@ -6,6 +6,7 @@
 //! Duplicate keys in any object are refused: two readers could otherwise see two different frames
 //! under one signature.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -75,8 +76,15 @@ pub(crate) fn members(text: &str, max_depth: usize) -> Result<Vec<Member>, Canon
     if scanner.peek() != Some(b'{') {
         return Err(scanner.error("a frame is one JSON object"));
     }
-    let members = scanner.object(1)?;
+    let mut members: Vec<Member> = Vec::new();
+    scanner.object(1, |scanner, key| {
+        let (start, mut canonical) = (scanner.at, String::new());
+        scanner.value(&mut canonical, 2)?;
+        members.push(Member { key: key.into(), received: start..scanner.at, canonical });
+        Ok(())
+    })?;
     scanner.end()?;
+    refuse_duplicates(&members)?;
     Ok(members)
 }
 
@@ -144,12 +152,7 @@ impl<'a> Scanner<'a> {
 
     fn value(&mut self, out: &mut String, depth: usize) -> Result<(), CanonicalError> {
         match self.peek() {
-            Some(b'{') => {
-                let mut members = self.object(depth)?;
-                members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-                push_object(out, members.iter());
-                Ok(())
-            }
+            Some(b'{') => self.sorted_object(out, depth),
             Some(b'[') => self.array(out, depth),
             Some(b'"') => {
                 let content = self.string()?;
@@ -169,14 +172,52 @@ impl<'a> Scanner<'a> {
         if depth > self.max_depth { Err(CanonicalError::TooDeep(self.max_depth)) } else { Ok(()) }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Vec<Member>, CanonicalError> {
+    /// Written as it is read, and put in order afterwards if it is not: what our own servers write mostly is, and
+    /// a page of a directory is half a megabyte.
+    fn sorted_object(&mut self, out: &mut String, depth: usize) -> Result<(), CanonicalError> {
+        out.push('{');
+        let body = out.len();
+        let mut members: Vec<(Cow<str>, Range<usize>)> = Vec::new();
+        self.object(depth, |scanner, key| {
+            if !members.is_empty() {
+                out.push(',');
+            }
+            let start = out.len();
+            push_string(out, &key);
+            out.push(':');
+            scanner.value(out, depth + 1)?;
+            members.push((key, start - body..out.len() - body));
+            Ok(())
+        })?;
+        if !members.is_sorted_by(|(a, _), (b, _)| a < b) {
+            members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                return Err(CanonicalError::DuplicateKey(pair[0].0.as_ref().into()));
+            }
+            let read = out.split_off(body);
+            for (index, (_, member)) in members.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&read[member]);
+            }
+        }
+        out.push('}');
+        Ok(())
+    }
+
+    /// Reads the object that starts here; `member` is given each key and reads its value.
+    fn object(
+        &mut self,
+        depth: usize,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), CanonicalError>,
+    ) -> Result<(), CanonicalError> {
         self.enter(depth)?;
         self.at += 1;
-        let mut members: Vec<Member> = Vec::new();
         self.white_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(members);
+            return Ok(());
         }
         loop {
             self.white_space();
@@ -187,22 +228,17 @@ impl<'a> Scanner<'a> {
             self.white_space();
             self.expect(b':', "expected ':'")?;
             self.white_space();
-            let start = self.at;
-            let mut canonical = String::new();
-            self.value(&mut canonical, depth + 1)?;
-            members.push(Member { key, received: start..self.at, canonical });
+            member(self, key)?;
             self.white_space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    break;
+                    return Ok(());
                 }
                 _ => return Err(self.error("expected ',' or '}'")),
             }
         }
-        refuse_duplicates(&members)?;
-        Ok(members)
     }
 
     fn array(&mut self, out: &mut String, depth: usize) -> Result<(), CanonicalError> {
@@ -235,23 +271,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// The content of the string that starts here, escapes resolved.
-    fn string(&mut self) -> Result<String, CanonicalError> {
+    fn string(&mut self) -> Result<Cow<'a, str>, CanonicalError> {
         self.at += 1;
-        let mut content = String::new();
+        let text = self.text;
+        let mut content = Cow::Borrowed("");
         let mut run = self.at;
         loop {
             match self.peek() {
                 None => return Err(self.error("unterminated string")),
                 Some(b'"') => {
-                    content.push_str(&self.text[run..self.at]);
+                    content += &text[run..self.at];
                     self.at += 1;
                     return Ok(content);
                 }
                 Some(b'\\') => {
-                    content.push_str(&self.text[run..self.at]);
+                    content += &text[run..self.at];
                     self.at += 1;
                     let character = self.escape()?;
-                    content.push(character);
+                    content.to_mut().push(character);
                     run = self.at;
                 }
                 Some(0..0x20) => return Err(self.error("control character in a string")),

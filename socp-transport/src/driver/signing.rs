@@ -76,7 +76,7 @@ impl Signing {
 
     fn job(&mut self, unsigned: &Unsigned) -> Job {
         let payload = unsigned.payload();
-        let place = payload.canonical().as_ptr() as usize;
+        let place = payload.place();
         // Held until the entry is in: the task takes it out.
         let mut under_way = lock(&self.under_way);
         if let Some((_, job)) = under_way.get(&place) {
@@ -84,10 +84,10 @@ impl Signing {
         }
         let ticket = self.work.begin();
         let (pool, signer, signatures) = (self.pool.clone(), self.signer.clone(), self.signatures.clone());
-        let (frame, done) = (unsigned.clone(), self.under_way.clone());
+        let (unsigned, done) = (payload.clone(), self.under_way.clone());
         // On a task of its own, so that it is finished even if nobody waits for it any more.
         let task = self.tasks.spawn(async move {
-            let signed = pool.run(Lane::Chat, move || frame.sign(&*signer).map(drop)).await;
+            let signed = pool.run(Lane::Chat, move || unsigned.sign(&*signer)).await;
             signatures.fetch_add(1, Relaxed);
             lock(&done).remove(&place);
             ticket.finish(match signed {

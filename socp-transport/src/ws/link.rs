@@ -23,10 +23,13 @@ use super::outbox::{Entry, Item, OutboxReader};
 use super::stream::half_close;
 use super::{LinkLimits, Socket};
 
-/// Longer texts are written in WebSocket fragments of this size: tungstenite keeps a write buffer as
-/// long as the longest fragment that a link ever saw, and a directory page is half a megabyte. A fragment and its
-/// header fill the buffer exactly.
-const FRAGMENT: usize = 4 * 1024 - 4;
+/// Longer texts are written in several WebSocket fragments: tungstenite keeps a write buffer as long as the longest
+/// fragment that a link ever saw, and a directory page is half a megabyte. What people write is shorter: there are
+/// programs that take each fragment for a message.
+const WHOLE: usize = 4 * 1024;
+
+/// Bytes of such a fragment. With its header it needs no more room than the frames that every link sees.
+const FRAGMENT: usize = 2 * 1024 - 4;
 
 /// After a close that the peer did not expect, so much of what it still sends is read and thrown away
 /// (decisions §1).
@@ -310,9 +313,10 @@ impl Writer<'_> {
     }
 
     async fn text(&mut self, text: &Bytes, counters: &LinkCounters) -> Result<(), Ended> {
+        let most = if text.len() <= WHOLE { WHOLE } else { FRAGMENT };
         let mut start = 0;
         loop {
-            let end = text.len().min(start + FRAGMENT);
+            let end = text.len().min(start + most);
             let kind = OpCode::Data(if start == 0 { Data::Text } else { Data::Continue });
             let last = end == text.len();
             self.feed(Message::Frame(Frame::message(text.slice(start..end), kind, last))).await?;
