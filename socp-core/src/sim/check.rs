@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::device::Said;
 use super::life::Person;
 use super::net::Site;
-use super::node::Store;
+use super::node::{EPOCH_MS, Store};
 use super::world::{Next, World, micros};
 use crate::client::{MessageKind, Notice};
+use crate::crypto::first_key;
 use crate::server::{Action, LinkId, Record, Report, Server, UserRecord};
 use crate::wire::{Frame, FrameType, Payload, ServerId, UserId, WireText};
 
@@ -59,7 +60,9 @@ struct Witness {
     /// In this life, removals that it believed: the `issued_at` of each.
     gone: BTreeMap<(ServerId, UserId), u64>,
     /// In this life, where it last said that a user is.
-    located: BTreeMap<UserId, (ServerId, u64)>,
+    located: BTreeMap<UserId, ServerId>,
+    /// In this life, whose proof of a login at which server it was handed last, and of what time.
+    attested: BTreeMap<(ServerId, UserId), u64>,
     /// In this life, messages written to users, and when.
     delivered: BTreeMap<(UserId, Box<[u8]>), u64>,
 }
@@ -79,6 +82,8 @@ pub(super) struct Checks {
 const SAMPLED: u64 = 1024;
 /// Entries that no world here fills.
 const LARGE_CACHE: usize = 10_000;
+/// How far off a clock may be that counts as right, in milliseconds: well below what attestations may be ahead.
+const RIGHT_MS: u64 = 120_000;
 /// Users and servers up to which every step is.
 const SMALL: usize = 40;
 
@@ -131,11 +136,8 @@ impl Checks {
                 .map(|was| format!("forgotten: {was:?}")),
             Record::User(now) => store.users.get(&now.user_id).and_then(|was| {
                 let same_key = was.key == now.key;
-                let first = |record: &UserRecord| {
-                    let step = record.rotations.first().and_then(|step| step.old.key().ok().cloned());
-                    step.unwrap_or_else(|| record.key.clone())
-                };
-                let owned = |record: &UserRecord| now.user_id.derives_from(&first(record));
+                let owned =
+                    |record: &UserRecord| now.user_id.derives_from(first_key(&record.rotations, &record.key));
                 let same_owner = owned(was) && owned(now);
                 let longer = same_owner && now.rotations.len() > was.rotations.len();
                 let allowed = owned(now) && (!owned(was) || longer);
@@ -178,6 +180,9 @@ impl World {
     pub(super) fn check_server(&mut self, server: usize, actions: &[Action], cause: Option<&Cause>) {
         self.checks.steps += 1;
         self.check_refusal(server, actions, cause);
+        if let Some(cause) = cause {
+            self.note_proof(server, cause);
+        }
         for action in actions {
             if let Action::Report(report) = action {
                 self.check_report(server, report, cause);
@@ -204,7 +209,7 @@ impl World {
         match report {
             Report::UserOnline { user, server: at } => self.check_location(server, user, at, cause),
             Report::UserOffline { user } => {
-                let was = self.checks.witnesses[server].located.remove(user).map(|(was, _)| was);
+                let was = self.checks.witnesses[server].located.remove(user);
                 if let (Some(cause), Some(was)) = (cause.filter(|cause| cause.verified), &was)
                     && let Payload::UserRemove(removal) = cause.frame.payload()
                     && let Some(issued_at) = removal.issued_at
@@ -231,7 +236,7 @@ impl World {
     }
 
     fn check_location(&mut self, server: usize, user: &UserId, at: &ServerId, cause: Option<&Cause>) {
-        let was = self.checks.witnesses[server].located.insert(user.clone(), (at.clone(), self.time));
+        let was = self.checks.witnesses[server].located.insert(user.clone(), at.clone());
         let own = self.servers[server].id == *at;
         if own {
             return self.check_arrival(server, user);
@@ -247,6 +252,7 @@ impl World {
             }
             if let Some(Payload::UserAdvertise(advert)) = cause.map(|cause| cause.frame.payload())
                 && advert.user_id == *user
+                && advert.server_id == *at
                 && let Some(gone) = self.checks.witnesses[server].gone.get(&(at.clone(), user.clone()))
                 && advert.issued_at.is_some_and(|issued_at| issued_at < *gone)
             {
@@ -255,31 +261,39 @@ impl World {
             }
             return;
         }
-        // A liar's word against a session that was attested, as far as this server knows.
+        // A liar's word against a session that was attested, as far as this server knows: it may have heard of
+        // nobody but a liar who was there before, without a proof.
         let liars_word = matches!(cause.map(|cause| cause.frame.payload()), Some(Payload::UserAdvertise(_)));
-        let Some((was, since)) = was.and_then(|(was, since)| Some((self.server_of(&was)?, since))) else {
-            return;
-        };
-        let known = |session: &u64| *session <= since;
-        if !self.checks.witnesses[was].located.get(user).is_some_and(|(_, session)| known(session)) {
-            return;
-        }
+        let Some((home, was)) = was.and_then(|was| Some((self.server_of(&was)?, was))) else { return };
         let linked = self.servers[server]
             .machine
             .as_ref()
-            .is_some_and(|machine| machine.linked_servers().any(|(other, _)| *other == self.servers[was].id));
+            .is_some_and(|machine| machine.linked_servers().any(|(other, _)| *other == was));
         // Who has found an old key is the person to whoever has not heard of the new one.
         let known = self.servers[server].store.users.get(user).map(|record| record.key.id());
         let newest = |person: &Person| Some(person.pair.signer.public_key().id()) == known;
         let rotated = self.people.iter().any(|person| person.id == *user && !newest(person));
-        let attested = self.honest_session(was, user).is_some_and(|device| {
-            let right = |skew_ms: i64| skew_ms.abs() < 120_000;
-            let clocks = [&self.devices[device].clock, &self.servers[was].clock, &self.servers[server].clock];
-            clocks.iter().all(|clock| right(clock.skew_ms))
-        });
-        if linked && attested && !rotated && liars_word && was != server {
-            let detail = format!("s{server} takes {at}'s word for {user}, who has a session at s{was}");
+        // A proof counts for longer than any world lasts, but not if it is from the future.
+        let latest = EPOCH_MS + self.time / 1000 + RIGHT_MS;
+        let proof = self.checks.witnesses[server].attested.get(&(was, user.clone()));
+        let attested = proof.is_some_and(|issued_at| *issued_at <= latest)
+            && self.servers[server].clock.skew_ms.unsigned_abs() <= RIGHT_MS
+            && self.honest_session(home, user).is_some();
+        if linked && attested && !rotated && liars_word && home != server {
+            let detail = format!("s{server} takes {at}'s word for {user}, who has a session at s{home}");
             self.checks.broken("attested claims beat unattested ones", detail);
+        }
+    }
+
+    /// Which logins a server has been shown proofs of, whatever it makes of them.
+    fn note_proof(&mut self, server: usize, cause: &Cause) {
+        if let Payload::UserAdvertise(advert) = cause.frame.payload()
+            && let Some(attestation) = &advert.attestation
+            && cause.verified
+            && cause.frame.from() == Some(advert.server_id.id())
+        {
+            let whose = (advert.server_id.clone(), advert.user_id.clone());
+            self.checks.witnesses[server].attested.insert(whose, attestation.payload.issued_at);
         }
     }
 
@@ -484,9 +498,15 @@ impl World {
         if let Notice::KeyChanged { user_id, was, now, signed, .. } = notice
             && self.people.iter().any(|person| person.id == *user_id)
         {
-            // From key to later key by signature, and to the person's key at once from a liar's that came first.
+            // From key to later key by signature, and to the person's at once from one that nobody has shown to be:
+            // a liar's, or a later one that a liar gave alone.
             let (before, after) = (self.key_number(user_id, *was), self.key_number(user_id, *now));
-            let right = after.is_some() && before < after && *signed == before.is_some();
+            let shown = self.devices[device].replaced(user_id);
+            let shown = shown.is_some_and(|pin| user_id.derives_from(first_key(&pin.rotations, &pin.key)));
+            let right = match before.filter(|before| Some(*before) < after || shown) {
+                Some(_) => before < after && *signed,
+                None => after.is_some() && !signed,
+            };
             if !right {
                 let detail = format!("d{device}: {user_id} {before:?} → {after:?}, signed: {signed}");
                 self.checks.broken("pins and counters move by the rules", detail);
@@ -529,10 +549,15 @@ impl World {
         }
     }
 
-    /// A message is on its way to somebody who has been there for a while.
-    pub(super) fn promise_message(&mut self, message: usize, sender: LinkId) {
+    /// A message is on its way to somebody who has been there for a while; what was sealed to a liar who was there
+    /// before, under the same name, nobody can open.
+    pub(super) fn promise_message(&mut self, message: usize, from: usize, sender: LinkId) {
         let Some(Said { to: Some(to), .. }) = self.said_mut(message) else { return };
         let to = *to;
+        let person = &self.people[to];
+        if self.devices[from].pinned(&person.id) != Some(person.pair.signer.public_key()) {
+            return;
+        }
         let mut ready = self.ready_devices().into_iter();
         if let Some((device, link)) = ready.find(|(device, _)| self.devices[*device].person == to) {
             self.promise(Promise::Shown { message, sender, device, link });

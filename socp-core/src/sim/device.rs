@@ -29,6 +29,8 @@ pub(super) struct Device {
 struct Store {
     servers: Vec<client::ServerPin>,
     users: BTreeMap<UserId, client::UserPin>,
+    /// The pin that another key took the place of last.
+    replaced: BTreeMap<UserId, client::UserPin>,
     shown: Vec<[u8; 32]>,
     meta: Option<Meta>,
 }
@@ -204,7 +206,7 @@ impl World {
         match &notice {
             Notice::Sent { reference, .. } => {
                 if let Some(link) = self.devices[device].link {
-                    self.promise_message(*reference as usize, link);
+                    self.promise_message(*reference as usize, device, link);
                 }
             }
             Notice::Failed { reference: Some(reference), .. } => {
@@ -237,6 +239,11 @@ impl Device {
     pub(super) fn pinned(&self, user: &UserId) -> Option<&PublicKey> {
         Some(&self.store.users.get(user)?.key)
     }
+
+    /// What it had pinned before the key of now.
+    pub(super) fn replaced(&self, user: &UserId) -> Option<&client::UserPin> {
+        self.store.replaced.get(user)
+    }
 }
 
 impl Store {
@@ -247,7 +254,10 @@ impl Store {
                 self.servers.push(pin);
             }
             Record::UserPin(pin) => {
-                self.users.insert(pin.user_id.clone(), pin);
+                let before = self.users.insert(pin.user_id.clone(), pin.clone());
+                if let Some(before) = before.filter(|before| before.key != pin.key) {
+                    self.replaced.insert(pin.user_id, before);
+                }
             }
             Record::Shown(digest) => self.shown.push(digest),
             Record::Meta(meta) => self.meta = Some(meta),
