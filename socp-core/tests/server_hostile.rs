@@ -303,6 +303,84 @@ fn a_newcomers_gossip_costs_its_carrier_no_link() {
     }
 }
 
+/// A server may be known by one key here and by another there: whoever came first under its name.
+#[test]
+fn what_a_neighbour_carries_of_one_whom_we_know_by_another_key_delays_nothing_else() {
+    let mut world = World::started(2);
+    let carrier = world.id(1);
+    let linked = world.nodes[0].machine.linked_servers().find(|(server, _)| **server == carrier);
+    let (_, link) = linked.expect("linked");
+    let evil = server_id("evil");
+    let ours = Payload::ServerAnnounce(hello(&key(66), &nowhere(1), None));
+    let announced = signed(evil.id(), Recipient::Everyone, START_MS, &ours, &FakeSigner::new(key(66)));
+    world.receive(0, link, announced);
+    let theirs = FakeSigner::new(key(67));
+    let before = world.verifier.count();
+    for at in 0..500 {
+        let flood = UserAdvertise {
+            issued_at: Some(START_MS + at),
+            ..advert(&user_id(&format!("user-{at}")), &evil, &key(68), "flood")
+        };
+        let flood = Payload::UserAdvertise(flood);
+        let actions =
+            world.receive(0, link, signed(evil.id(), Recipient::Everyone, START_MS, &flood, &theirs));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Pause { .. } | Action::Close { .. })));
+    }
+    let forms = 4;
+    let checks = world.verifier.count() - before;
+    assert!(checks <= 100 * forms, "{checks}: after a while nobody looks");
+    assert!(world.online(0).is_empty());
+    let bob = world.login(1, "bob", 2);
+    assert_eq!(world.location(0, &world.users[bob].id), Some(carrier));
+    // They are looked at again later: somebody may have been mistaken.
+    world.advance(MINUTE);
+    let right =
+        UserAdvertise { issued_at: Some(START_MS), ..advert(&user_id("carol"), &evil, &key(3), "carol") };
+    let right = Payload::UserAdvertise(right);
+    let right = signed(evil.id(), Recipient::Everyone, START_MS, &right, &FakeSigner::new(key(66)));
+    world.receive(0, link, right);
+    assert_eq!(world.location(0, &user_id("carol")), Some(evil));
+}
+
+/// `sig` does not cover `from`: anybody can put another name on a server's announcement.
+#[test]
+fn an_announcement_under_a_newcomers_name_keeps_the_newcomer_out_nowhere() {
+    let mut world = World::started(2);
+    let newcomer = FakeSigner::new(key(70));
+    let name = ServerId::from(Id::derived_from(&key(70)));
+    let carrier = world.id(1);
+    let linked = world.nodes[0].machine.linked_servers().find(|(server, _)| **server == carrier);
+    let (_, link) = linked.expect("linked");
+    let mut at = START_MS;
+    let mut announces = |world: &mut World, key: &PublicKey, signer: &FakeSigner| {
+        at += 1;
+        let hello = Payload::ServerAnnounce(hello(key, &nowhere(1), None));
+        let announcement = signed(name.id(), Recipient::Everyone, at, &hello, signer);
+        world.receive(0, link, announcement);
+    };
+    let liar = FakeSigner::new(key(66));
+    announces(&mut world, &key(66), &liar);
+    announces(&mut world, &key(70), &newcomer);
+    announces(&mut world, &key(66), &liar);
+    let user = user_id("bob");
+    let payload = UserAdvertise { issued_at: Some(at), ..advert(&user, &name, &key(2), "bob") };
+    let payload = Payload::UserAdvertise(payload);
+    world.receive(0, link, signed(name.id(), Recipient::Everyone, at, &payload, &newcomer));
+    assert_eq!(world.location(0, &user), Some(name.clone()));
+}
+
+#[test]
+fn nobody_passes_its_own_announcement_on_under_another_name() {
+    let mut world = World::started(2);
+    let mallory = native_server(&mut world, "evil", 66);
+    let own = Payload::ServerAnnounce(hello(&key(1_000), &address(9_000), None));
+    let name = server_id("other");
+    let twisted = signed(name.id(), Recipient::Everyone, START_MS, &own, &FakeSigner::new(key(1_000)));
+    world.user_sends_text(mallory, twisted.text().clone());
+    world.run();
+    assert!(world.pin(0, &name).is_none() && world.pin(1, &name).is_none());
+}
+
 #[test]
 fn of_all_addresses_that_a_server_announced_at_most_one_is_kept() {
     let mut world = World::started(1);

@@ -121,6 +121,8 @@ pub struct Refusal {
     pub(crate) reference: Option<FrameRef>,
     /// The frame's `from`: a bad frame of a third party is not the fault of the neighbour who carried it.
     pub(crate) from: Option<Id>,
+    /// The check that was paid for and did not hold: what it was about, and under which key.
+    pub(crate) failed: Option<(Purpose, KeyId)>,
     /// The WebSocket close code after the ERROR; without one the link stays.
     pub(crate) close: Option<u16>,
 }
@@ -145,7 +147,8 @@ impl Unverified {
                         Purpose::Rotation => "the rotations do not hold",
                         Purpose::Content => "content_sig does not hold",
                     };
-                    return Err(Refusal::of(&self.frame, ErrorCode::InvalidSig, what));
+                    let refusal = Refusal::of(&self.frame, ErrorCode::InvalidSig, what);
+                    return Err(Refusal { failed: Some((check.purpose, check.key.id())), ..refusal });
                 }
             }
         }
@@ -257,7 +260,8 @@ impl Verified {
 impl Refusal {
     pub(crate) fn of(frame: &Frame, code: ErrorCode, detail: impl Into<Box<str>>) -> Self {
         let from = frame.from().cloned();
-        Self { code, detail: detail.into(), reference: Some(frame.reference()), from, close: None }
+        let reference = Some(frame.reference());
+        Self { code, detail: detail.into(), reference, from, failed: None, close: None }
     }
 
     pub(crate) fn closing(mut self, close: u16) -> Self {
@@ -293,6 +297,6 @@ impl From<FrameError> for Refusal {
             FrameError::NotText | FrameError::Json(_) | FrameError::Envelope { .. } => None,
         };
         let detail = error.to_string().into();
-        Self { code: ErrorCode::UnknownType, detail, reference: None, from: None, close }
+        Self { code: ErrorCode::UnknownType, detail, reference: None, from: None, failed: None, close }
     }
 }

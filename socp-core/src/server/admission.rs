@@ -22,6 +22,9 @@ use crate::wire::{UserHello, UserId};
 /// Servers that have not said their name, whose keys a frame under an unknown name is tried with.
 const MAX_NAMELESS: usize = 4;
 
+/// The carrier may well know that server by another key: its other frames are not to wait for checks that fail.
+const IN_DOUBT: Rule = Rule::Ignore("carried, and not signed by the pinned key, over and over");
+
 /// What must hold before a frame is acted on.
 #[derive(Debug)]
 pub(super) enum Rule {
@@ -312,6 +315,11 @@ impl Server {
         }
         let checks = match self.origin_key(&from) {
             Some((pinned, form)) if from == link.server => sig_if_there(frame, pinned, form),
+            // The key from which the name derives takes the place of any other.
+            Some((pinned, _)) if from.derives_from(claimed) && !from.derives_from(pinned) => {
+                sig(frame, claimed, None)?
+            }
+            Some(_) if link.is_doubted(&from, self.now.instant) => return Ok(IN_DOUBT),
             Some((pinned, form)) => sig(frame, pinned, form)?,
             None => sig(frame, claimed, None)?,
         };
@@ -326,6 +334,9 @@ impl Server {
             return Ok(Rule::Repeat);
         }
         let origin = self.speaker(link, frame);
+        if origin.as_ref().is_some_and(|origin| link.is_doubted(origin, self.now.instant)) {
+            return Ok(IN_DOUBT);
+        }
         let Some((key, form)) = origin.and_then(|origin| self.origin_key(&origin)) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };
@@ -346,6 +357,9 @@ impl Server {
             return Ok(Rule::Repeat);
         }
         let Some(from) = self.speaker(link, frame) else { return Err(foreign(frame)) };
+        if link.is_doubted(&from, self.now.instant) {
+            return Ok(IN_DOUBT);
+        }
         let Some((key, form)) = self.origin_key(&from) else {
             return Err(Refusal::of(frame, ErrorCode::InvalidSig, "from a server that is not known here"));
         };

@@ -36,6 +36,11 @@ impl Budget {
         self.tokens >= self.burst
     }
 
+    /// Whether there is no token to take.
+    pub(super) fn is_empty(&self, now: Duration) -> bool {
+        self.tokens_at(now) < 1.0
+    }
+
     /// Takes a token in any case; says until when the taker is to be held back, if there was none.
     pub(super) fn overdraw(&mut self, now: Duration) -> Option<Duration> {
         self.refill(now);
@@ -46,9 +51,13 @@ impl Budget {
     }
 
     fn refill(&mut self, now: Duration) {
-        let elapsed = now.saturating_sub(self.at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.per_second).min(self.burst);
+        self.tokens = self.tokens_at(now);
         self.at = now;
+    }
+
+    fn tokens_at(&self, now: Duration) -> f64 {
+        let elapsed = now.saturating_sub(self.at).as_secs_f64();
+        (self.tokens + elapsed * self.per_second).min(self.burst)
     }
 }
 
@@ -61,6 +70,7 @@ mod tests {
         let secs = Duration::from_secs;
         let mut budget = Budget::new(2, 1.0, secs(0));
         assert!(budget.take(secs(0)) && budget.take(secs(0)) && !budget.take(secs(0)));
+        assert!(budget.is_empty(secs(0)) && !budget.is_empty(secs(1)));
         assert!(budget.take(secs(1)) && !budget.take(secs(1)));
         assert_eq!(budget.overdraw(secs(1)), Some(secs(2)));
         assert_eq!(budget.overdraw(secs(60)), None);

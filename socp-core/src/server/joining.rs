@@ -1,6 +1,8 @@
 //! How two servers meet (§8.1, decisions §4): JOIN, WELCOME, LINK_PROOF, HELLO_LINK, ANNOUNCE; and what
 //! follows when a link comes up or goes down.
 
+use std::collections::BTreeMap;
+
 use super::Server;
 use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
 use super::foreign::written_by;
@@ -326,6 +328,7 @@ impl Server {
                 proven: false,
                 answered: true,
                 up: false,
+                doubted: BTreeMap::new(),
             });
         }
     }
@@ -532,9 +535,13 @@ impl Server {
         };
         let (teller, up) = (teller.server.clone(), teller.up);
         let signed = frame.proof(Purpose::Transport).is_some();
-        let Some(address) = hello.address().filter(|_| signed && from != self.id) else { return };
-        // Nothing orders announcements, so a third party's, which may be old, moves nothing that is known.
-        let announced = self.peers.get(&from).and_then(|peer| peer.announced.as_ref());
+        // Our own under another name is a liar's: `sig` does not cover the name.
+        let others = signed && from != self.id && *key != self.config.key;
+        let Some(address) = hello.address().filter(|_| others) else { return };
+        // Nothing orders announcements, so a third party's, which may be old, moves nothing that is known, unless
+        // it is the rightful owner's of a name that was known by another key.
+        let known = self.peers.get(&from).filter(|peer| from == teller || peer.record.key == *key);
+        let announced = known.and_then(|peer| peer.announced.as_ref());
         if announced.is_some_and(|announced| from != teller || announced.address == address) {
             return;
         }

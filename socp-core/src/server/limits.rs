@@ -45,7 +45,8 @@ pub struct Limits {
     pub welcome_clients: usize,
     /// Addresses learnt from one teller.
     pub learnt_addresses_per_teller: usize,
-    /// Bad frames a minute before a link is closed (decisions §2).
+    /// Bad frames a minute before a link is closed (decisions §2); of those that it carried for another server, before
+    /// its frames of that server are looked at no more.
     pub bad_frames_per_minute: u32,
     /// ERRORs that a link may cost at once (decisions §2).
     pub error_burst: u32,

@@ -1,5 +1,6 @@
 //! Links: what each one is, and what its peer may still cost us.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::api::{LinkId, LinkOrigin};
@@ -80,6 +81,9 @@ pub(super) struct ServerLink {
     pub(super) answered: bool,
     /// Whether the link counts as up.
     pub(super) up: bool,
+    /// Other servers whose frames it carried and whose pinned keys had not signed them: how many more of each are
+    /// worth a check.
+    pub(super) doubted: BTreeMap<ServerId, Budget>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +106,7 @@ impl Link {
             opened: now,
             heard: now,
             state,
-            bad_frames: Budget::new(
-                limits.bad_frames_per_minute,
-                f64::from(limits.bad_frames_per_minute) / 60.0,
-                now,
-            ),
+            bad_frames: bad_frames(limits, now),
             errors: Budget::new(limits.error_burst, f64::from(limits.errors_per_second), now),
             messages: Budget::new(limits.message_burst, f64::from(limits.messages_per_second), now),
             chunks: Budget::new(limits.chunk_burst, f64::from(limits.chunks_per_second), now),
@@ -133,4 +133,23 @@ impl Link {
             LinkState::Joining(_) | LinkState::Server(_) | LinkState::User(_) => false,
         }
     }
+}
+
+impl ServerLink {
+    /// A frame that it carried was not signed by the key that is pinned for that server.
+    pub(super) fn doubt(&mut self, server: &ServerId, limits: &Limits, now: Duration) {
+        if self.doubted.len() >= limits.servers && !self.doubted.contains_key(server) {
+            self.doubted.pop_first();
+        }
+        self.doubted.entry(server.clone()).or_insert_with(|| bad_frames(limits, now)).take(now);
+    }
+
+    /// Whether what it carries of that server has been wrong too often to be looked at.
+    pub(super) fn is_doubted(&self, server: &ServerId, now: Duration) -> bool {
+        self.doubted.get(server).is_some_and(|budget| budget.is_empty(now))
+    }
+}
+
+fn bad_frames(limits: &Limits, now: Duration) -> Budget {
+    Budget::new(limits.bad_frames_per_minute, f64::from(limits.bad_frames_per_minute) / 60.0, now)
 }

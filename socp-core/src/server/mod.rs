@@ -490,8 +490,9 @@ impl Server {
     fn on_refused(&mut self, link_id: LinkId, refusal: Refusal) {
         let now = self.now.instant;
         let Some(link) = self.links.get_mut(&link_id) else { return };
-        // A bad frame that its neighbour merely carried does not close the link. It slows it down if it cost a
-        // check; an honest neighbour may well know servers that we do not.
+        // A bad frame that its neighbour merely carried does not close the link: an honest one may well know servers
+        // that we do not, or by other keys. What costs checks is looked at no more; what no honest neighbour would
+        // have carried slows the link down.
         let kind = refusal.reference.as_ref().map(|reference| FrameType::parse(&reference.kind));
         let carried = match (&link.state, &refusal.from) {
             (LinkState::Server(server), Some(from)) => {
@@ -500,7 +501,12 @@ impl Server {
             _ => false,
         };
         let within_budget = carried || link.bad_frames.take(now);
-        let checked = refusal.from.as_ref().is_some_and(|from| self.peers.contains_key(&from.clone().into()));
+        let origin = refusal.from.clone().map(ServerId::from).filter(|_| carried);
+        let failed = origin.and_then(|origin| {
+            let pinned = self.peers.get(&origin)?.record.key.id();
+            let (purpose, key) = refusal.failed?;
+            Some((origin, purpose == Purpose::Transport && key == pinned))
+        });
         let other_key = match &link.state {
             LinkState::Joining(joining) if refusal.code == ErrorCode::InvalidSig => {
                 Some(joining.address.to_string())
@@ -515,8 +521,10 @@ impl Server {
             self.report(Report::KeyConflict { subject: address.into() });
         }
         self.dropped("refused frame", detail);
-        if carried && checked {
-            self.charge_request(link_id);
+        match failed {
+            Some((origin, true)) => self.doubt(link_id, &origin),
+            Some((_, false)) => self.charge_request(link_id),
+            None => {}
         }
         if !from_server && !answers_error {
             self.error(link_id, refusal.code, &refusal.detail, refusal.reference);
@@ -525,6 +533,13 @@ impl Server {
             self.close(link_id, code, "refused");
         } else if !within_budget {
             self.close(link_id, close_code::POLICY, "too many bad frames");
+        }
+    }
+
+    fn doubt(&mut self, link_id: LinkId, origin: &ServerId) {
+        let link = self.links.get_mut(&link_id).map(|link| &mut link.state);
+        if let Some(LinkState::Server(link)) = link {
+            link.doubt(origin, &self.config.limits, self.now.instant);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
 use super::budget::Budget;
+use super::link::LinkState;
 use super::peer::{Peer, PresenceTable};
 use super::{Server, User};
 use crate::crypto::{Succession, first_key, succession, tells_more};
@@ -122,6 +123,11 @@ impl Server {
         match outcome {
             PinOutcome::Replaced => {
                 self.forget_claims_of(server);
+                for link in self.links.values_mut() {
+                    if let LinkState::Server(link) = &mut link.state {
+                        link.doubted.remove(server);
+                    }
+                }
                 self.report(Report::KeyConflict { subject: server.as_str().into() });
             }
             PinOutcome::Conflict => self.report(Report::KeyConflict { subject: server.as_str().into() }),
