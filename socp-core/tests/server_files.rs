@@ -3,7 +3,7 @@
 mod support;
 
 use socp_core::crypto::{SharedPayload, Signer};
-use socp_core::server::{Action, LinkId, Outgoing};
+use socp_core::server::{Action, Outgoing};
 use socp_core::wire::*;
 use support::hostile::*;
 use support::{FakeSigner, START_MS, World, parse, signed, unsigned};
@@ -76,13 +76,6 @@ impl World {
     fn file_frames(&self, user: usize) -> Vec<&str> {
         let kinds = self.users[user].inbox.iter().map(|frame| frame.kind().as_str());
         kinds.filter(|kind| kind.starts_with("FILE_") || *kind == "ACK").collect()
-    }
-
-    /// The link on which server `node` hears server `from`.
-    fn link_from(&self, node: usize, from: usize) -> LinkId {
-        let from = self.id(from);
-        let mut linked = self.nodes[node].machine.linked_servers();
-        linked.find(|(server, _)| **server == from).expect("linked").1
     }
 }
 

@@ -2,9 +2,10 @@
 
 mod support;
 
-use socp_core::server::Report;
+use socp_core::crypto::Signer;
+use socp_core::server::{Event, Report};
 use socp_core::wire::*;
-use support::{End, World, address};
+use support::{End, World, address, message};
 
 #[test]
 fn three_servers_become_a_full_mesh_of_one_link_a_pair() {
@@ -286,4 +287,66 @@ fn users_of_long_ago_come_back_after_an_outage_in_which_others_came() {
     let mut back = seen[2..].to_vec();
     back.sort();
     assert_eq!(back, ["+bob", "+dave"]);
+}
+
+/// Alice's last words to somebody, and whether her signature is in them: a direct message with and without it, and a
+/// public one, whose signature names no recipient.
+fn last_words(world: &World, alice: usize, to: &UserId) -> [(Payload, bool); 3] {
+    let ts = Timestamp(world.unix_ms());
+    let alice = &world.users[alice];
+    let direct = message(&alice.id, to, "goodbye", ts, &alice.signer);
+    let unvouched = Message { content_sig: None, ..direct.clone() };
+    let content = format!("goodbye{}{ts}", alice.id);
+    let content_sig = Some(Binary::new(alice.signer.sign(content.as_bytes()).expect("fake")));
+    let public = Message { content_sig, ..direct.clone() };
+    [
+        (Payload::MsgDirect(direct), true),
+        (Payload::MsgDirect(unvouched), false),
+        (Payload::MsgPublicChannel(public), true),
+    ]
+}
+
+#[test]
+fn who_leaves_while_a_message_is_checked_has_said_it() {
+    for case in 0..3 {
+        let mut world = World::started(3);
+        let alice = world.login(0, "alice", 1);
+        let bob = world.login(2, "bob", 2);
+        let (alice_id, bob_id) = (world.users[alice].id.clone(), world.users[bob].id.clone());
+        let (payload, _) = &last_words(&world, alice, &bob_id)[case];
+        let frame = world.under_way(alice, &bob_id, payload);
+        let link = world.link_from(2, 0);
+        let checked = world.checked(2, link, frame).expect("it holds");
+        // News of the removal is faster: it comes by way of server 1 too.
+        world.log_out(alice);
+        assert_eq!(world.location(2, &alice_id), None);
+        world.handle(2, Event::Frame { link, frame: checked });
+        world.run();
+        assert_eq!(world.messages(bob), [(alice_id, "goodbye".to_owned())], "{payload:?}");
+    }
+}
+
+#[test]
+fn what_somebody_wrote_who_has_just_left_arrives_if_the_signature_vouches_for_it() {
+    for case in 0..3 {
+        let mut world = World::started(3);
+        let alice = world.login(0, "alice", 1);
+        let bob = world.login(2, "bob", 2);
+        let (alice_id, bob_id) = (world.users[alice].id.clone(), world.users[bob].id.clone());
+        let (payload, vouched) = &last_words(&world, alice, &bob_id)[case];
+        let frame = world.under_way(alice, &bob_id, payload);
+        let (link, other) = (world.link_from(2, 0), world.link_from(2, 1));
+        world.log_out(alice);
+        assert_eq!(world.location(2, &alice_id), None);
+        if let Payload::MsgPublicChannel(_) = payload {
+            let refused = world.checked(2, other, frame.clone());
+            assert!(refused.is_err(), "she has not left that server");
+        }
+        let checked = world.checked(2, link, frame);
+        assert_eq!(checked.is_ok(), *vouched, "{payload:?}");
+        let Ok(frame) = checked else { continue };
+        world.handle(2, Event::Frame { link, frame });
+        world.run();
+        assert_eq!(world.messages(bob), [(alice_id, "goodbye".to_owned())], "{payload:?}");
+    }
 }

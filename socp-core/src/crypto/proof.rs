@@ -26,6 +26,7 @@ pub enum Admission {
 pub struct Unverified {
     frame: Frame,
     checks: Vec<Check>,
+    author_was_there: bool,
 }
 
 /// One signature to check.
@@ -110,6 +111,9 @@ pub struct Proof {
 pub struct Verified {
     frame: Frame,
     proofs: Vec<Proof>,
+    /// Whether the author was at the server that speaks for it when the frame was admitted: who leaves while a
+    /// signature is checked has said what it said.
+    author_was_there: bool,
 }
 
 /// Why a frame is refused: what the ERROR says.
@@ -129,7 +133,11 @@ pub struct Refusal {
 
 impl Unverified {
     pub(crate) fn new(frame: Frame, checks: Vec<Check>) -> Self {
-        Self { frame, checks }
+        Self { frame, checks, author_was_there: false }
+    }
+
+    pub(crate) fn with_author_there(self, author_was_there: bool) -> Self {
+        Self { author_was_there, ..self }
     }
 
     /// Runs the checks. Each costs one public-key operation, or a few while it is not known which of
@@ -152,7 +160,7 @@ impl Unverified {
                 }
             }
         }
-        Ok(Verified { frame: self.frame, proofs })
+        Ok(Verified { frame: self.frame, proofs, author_was_there: self.author_was_there })
     }
 
     /// The frame.
@@ -233,7 +241,15 @@ pub fn check_payload(
 impl Verified {
     /// A frame that needs no check. Only the machines may say so.
     pub(crate) fn unchecked(frame: Frame) -> Self {
-        Self { frame, proofs: Vec::new() }
+        Self { frame, proofs: Vec::new(), author_was_there: false }
+    }
+
+    pub(crate) fn with_author_there(self, author_was_there: bool) -> Self {
+        Self { author_was_there, ..self }
+    }
+
+    pub(crate) fn author_was_there(&self) -> bool {
+        self.author_was_there
     }
 
     /// The frame.

@@ -1,7 +1,8 @@
 //! Who may say what on which link (decisions §2), and which signatures a frame needs.
 //!
 //! One rule answers twice: [`Server::admit`] asks it before any signature is looked at, and the
-//! dispatcher asks it again when the checked frame comes back, since a pin may have moved in between.
+//! dispatcher asks it again when the checked frame comes back, since a pin may have moved in between. Where the author
+//! was is asked once, at admission: who leaves in between has said what it said, and it must not be lost.
 
 use super::api::LinkId;
 use super::link::{Joining, Link, LinkState, Login, ServerLink};
@@ -43,18 +44,45 @@ impl Server {
             // The link was closed while the frame was on its way; `handle` drops it.
             return Admission::Accept(Verified::unchecked(frame));
         };
-        match self.rule(link, &frame) {
+        let author_there = self.is_author_there(link, &frame);
+        match self.rule(link, &frame, author_there) {
             Ok(Rule::Checks(checks)) if !checks.is_empty() => {
-                Admission::Verify(Unverified::new(frame, checks))
+                Admission::Verify(Unverified::new(frame, checks).with_author_there(author_there))
             }
             Ok(Rule::Checks(_) | Rule::Repeat | Rule::Ignore(_)) => {
-                Admission::Accept(Verified::unchecked(frame))
+                Admission::Accept(Verified::unchecked(frame).with_author_there(author_there))
             }
             Err(refusal) => Admission::Refuse(refusal),
         }
     }
 
-    pub(super) fn rule(&self, link: &Link, frame: &Frame) -> Result<Rule, Refusal> {
+    /// Whether the author of a frame that a server brings is at the server that speaks for it.
+    pub(super) fn is_author_there(&self, link: &Link, frame: &Frame) -> bool {
+        let Some(link) = link.server() else { return false };
+        let (author, home) = match frame.payload() {
+            Payload::ServerDeliver(message) => (message.sender.clone(), self.speaker(link, frame)),
+            payload @ (Payload::MsgPublicChannel(_)
+            | Payload::FileStart(_)
+            | Payload::FileChunk(_)
+            | Payload::FileEnd(_)
+            | Payload::Ack(_)
+            | Payload::PublicChannelKeyShare(_)) => {
+                (payload.named_sender().cloned(), Some(link.server.clone()))
+            }
+            // A server's own word.
+            _ => return false,
+        };
+        let author = author.or_else(|| frame.from().cloned().map(UserId::from));
+        author.zip(home).is_some_and(|(author, home)| self.is_located_at(&author, &home))
+    }
+
+    /// Whether a user's removal by a server was news a moment ago: what it wrote before may be under way on
+    /// another link than the removal.
+    fn has_just_left(&self, user: &UserId, server: &ServerId) -> bool {
+        self.peers.get(server).is_some_and(|peer| peer.table.removed.contains_key(user))
+    }
+
+    pub(super) fn rule(&self, link: &Link, frame: &Frame, author_there: bool) -> Result<Rule, Refusal> {
         if let FrameType::Unknown(name) = frame.kind() {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, format!("unknown type {name:?}")));
         }
@@ -68,7 +96,7 @@ impl Server {
             LinkState::Greeting => self.greeting_rule(link, frame).map(Rule::Checks),
             LinkState::Login(login) => login_rule(login, frame).map(Rule::Checks),
             LinkState::Joining(joining) => joining_rule(joining, frame).map(Rule::Checks),
-            LinkState::Server(server) => self.server_rule(link.id, server, frame),
+            LinkState::Server(server) => self.server_rule(link.id, server, frame, author_there),
             LinkState::User(user) => self.user_rule(link, user, frame).map(Rule::Checks),
         }
     }
@@ -208,7 +236,13 @@ impl Server {
         }
     }
 
-    fn server_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
+    fn server_rule(
+        &self,
+        link_id: LinkId,
+        link: &ServerLink,
+        frame: &Frame,
+        author_there: bool,
+    ) -> Result<Rule, Refusal> {
         let peer = self.peers.get(&link.server);
         let profile = self.profile(link_id);
         let of_others = |from: &Id| from != link.server.id() && self.is_known_server(from);
@@ -260,13 +294,13 @@ impl Server {
             }
             Payload::PublicChannelAdd(add) => self.channel_rule(link, frame, add.add.len()),
             Payload::PublicChannelUpdated(updated) => self.channel_rule(link, frame, updated.wraps.len()),
-            Payload::PublicChannelKeyShare(share) => self.key_share_rule(link, frame, share),
-            Payload::ServerDeliver(message) => self.deliver_rule(link, frame, message),
+            Payload::PublicChannelKeyShare(share) => self.key_share_rule(link, frame, share, author_there),
+            Payload::ServerDeliver(message) => self.deliver_rule(link, frame, message, author_there),
             Payload::MsgPublicChannel(_)
             | Payload::FileStart(_)
             | Payload::FileChunk(_)
             | Payload::FileEnd(_)
-            | Payload::Ack(_) => self.relayed_rule(link_id, link, frame),
+            | Payload::Ack(_) => self.relayed_rule(link_id, link, frame, author_there),
             Payload::ServerWelcome(_)
             | Payload::UserHello(_)
             | Payload::LoginChallenge(_)
@@ -351,7 +385,13 @@ impl Server {
         asked && !peer.table.claims.contains_key(&advert.user_id)
     }
 
-    fn deliver_rule(&self, link: &ServerLink, frame: &Frame, message: &Message) -> Result<Rule, Refusal> {
+    fn deliver_rule(
+        &self,
+        link: &ServerLink,
+        frame: &Frame,
+        message: &Message,
+        author_there: bool,
+    ) -> Result<Rule, Refusal> {
         sender(frame)?;
         if self.seen.contains(&frame_key(frame)) {
             return Ok(Rule::Repeat);
@@ -367,7 +407,7 @@ impl Server {
         let (Some(sender), Some(recipient)) = (&message.sender, &message.user_id) else {
             return Err(Refusal::of(frame, ErrorCode::UnknownType, "sender or user_id is missing"));
         };
-        if !self.is_located_at(sender, &from) {
+        if !author_there {
             // Not located at `from`: then the author's own signature must vouch for it.
             let key = self.users.get(sender).and_then(|user| user.key.clone());
             let check =
@@ -377,10 +417,17 @@ impl Server {
         Ok(Rule::Checks(checks))
     }
 
-    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server. Chunks
-    /// are many: none is remembered, since the recipient knows them by file and index, and those that are
-    /// under way when their author leaves are no fault of whoever carries them.
-    fn relayed_rule(&self, link_id: LinkId, link: &ServerLink, frame: &Frame) -> Result<Rule, Refusal> {
+    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server, or one who
+    /// has just left it and whose own signature vouches for what is still under way. Chunks are many: none is
+    /// remembered, since the recipient knows them by file and index, and those that are under way when their
+    /// author leaves are no fault of whoever carries them.
+    fn relayed_rule(
+        &self,
+        link_id: LinkId,
+        link: &ServerLink,
+        frame: &Frame,
+        author_there: bool,
+    ) -> Result<Rule, Refusal> {
         let from = sender(frame)?;
         let is_chunk = matches!(frame.payload(), Payload::FileChunk(_));
         if !is_chunk && self.seen.contains(&frame_key(frame)) {
@@ -388,15 +435,15 @@ impl Server {
         }
         if from == link.server.id() && self.profile(link_id).user_frames != UserFrames::Relayed {
             // In the server's name: it says whose frame it is, if anybody does.
-            let theirs = |user: &UserId| self.is_located_at(user, &link.server);
-            return match frame.payload().named_sender().is_none_or(theirs) {
+            return match frame.payload().named_sender().is_none() || author_there {
                 true => Ok(Rule::Checks(sig(frame, &link.key, None)?)),
                 false => Err(foreign(frame)),
             };
         }
         let author = UserId::from(from.clone());
         let key = self.users.get(&author).and_then(|user| user.key.clone());
-        let Some(key) = key.filter(|_| self.is_located_at(&author, &link.server)) else {
+        let may_speak = author_there || self.has_just_left(&author, &link.server);
+        let Some(key) = key.filter(|_| may_speak) else {
             return if is_chunk { Ok(Rule::Ignore("chunk of nobody there")) } else { Err(foreign(frame)) };
         };
         if frame.payload().named_sender().is_some_and(|sender| *sender != author) {
@@ -404,10 +451,9 @@ impl Server {
         }
         let mut checks = sig_if_there(frame, &key, None);
         checks.extend(author_check(frame, from, key));
-        let trusted = link.proven || link.address.is_some();
-        match checks.is_empty() && !trusted {
-            true if is_chunk => Ok(Rule::Ignore("unsigned chunk on an unproven link")),
-            true => Err(Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")),
+        match checks.is_empty() && !(author_there && link.is_trusted()) {
+            true if is_chunk => Ok(Rule::Ignore("unsigned chunk that nobody vouches for")),
+            true => Err(unvouched(frame)),
             false => Ok(Rule::Checks(checks)),
         }
     }
@@ -432,6 +478,7 @@ impl Server {
         link: &ServerLink,
         frame: &Frame,
         share: &PublicChannelKeyShare,
+        author_there: bool,
     ) -> Result<Rule, Refusal> {
         let from = sender(frame)?;
         let author = UserId::from(from.clone());
@@ -443,14 +490,12 @@ impl Server {
             return Ok(Rule::Repeat);
         }
         let key = self.users.get(&author).and_then(|user| user.key.clone());
-        let Some(key) = key.filter(|_| self.is_located_at(&author, &link.server)) else {
-            return Err(foreign(frame));
-        };
+        let may_speak = author_there || self.has_just_left(&author, &link.server);
+        let Some(key) = key.filter(|_| may_speak) else { return Err(foreign(frame)) };
         let mut checks = sig_if_there(frame, &key, None);
         checks.extend(share_check(share, &key));
-        let trusted = link.proven || link.address.is_some();
-        match checks.is_empty() && !trusted {
-            true => Err(Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")),
+        match checks.is_empty() && !(author_there && link.is_trusted()) {
+            true => Err(unvouched(frame)),
             false => Ok(Rule::Checks(checks)),
         }
     }
@@ -659,6 +704,11 @@ fn sender(frame: &Frame) -> Result<&Id, Refusal> {
 fn not_first(frame: &Frame) -> Refusal {
     let detail = format!("{} cannot be a first frame: say who you are", frame.kind());
     Refusal::of(frame, ErrorCode::UnknownType, detail)
+}
+
+/// A user's frame that bears no signature, where neither its server nor its link stands for it.
+fn unvouched(frame: &Frame) -> Refusal {
+    Refusal::of(frame, ErrorCode::InvalidSig, "unsigned user frame on an unproven link")
 }
 
 pub(super) fn foreign(frame: &Frame) -> Refusal {

@@ -86,6 +86,13 @@ pub(super) struct ServerLink {
     pub(super) doubted: BTreeMap<ServerId, Budget>,
 }
 
+impl ServerLink {
+    /// Whether users' unsigned frames may come this way (decisions §6).
+    pub(super) fn is_trusted(&self) -> bool {
+        self.proven || self.address.is_some()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nonces {
     pub(super) ours: Nonce,

@@ -372,7 +372,7 @@ impl Server {
     fn on_frame(&mut self, link_id: LinkId, frame: Verified) {
         self.touch(link_id);
         let Some(link) = self.links.get(&link_id) else { return };
-        match self.rule(link, frame.frame()) {
+        match self.rule(link, frame.frame(), frame.author_was_there()) {
             Err(refusal) => return self.on_refused(link_id, refusal),
             Ok(Rule::Repeat) => return,
             Ok(Rule::Ignore(why)) => return self.dropped(why, link_id.0.to_string()),

@@ -70,7 +70,7 @@ impl Server {
 
     /// Which of the answers to a frame this is that [`Server::admit`] does not tell apart.
     pub(crate) fn meets(&self, link: LinkId, frame: &Frame) -> Meets {
-        match self.links.get(&link).map(|link| self.rule(link, frame)) {
+        match self.links.get(&link).map(|link| self.rule(link, frame, self.is_author_there(link, frame))) {
             Some(Ok(Rule::Repeat)) => Meets::Repeat,
             Some(Ok(Rule::Ignore(why))) => Meets::Ignored(why),
             Some(Ok(Rule::Checks(_)) | Err(_)) | None => Meets::Rules,

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use socp_core::Now;
-use socp_core::crypto::{CryptoError, SaltLength, SharedPayload, Signature, Signer, Unsigned, Verifier};
+use socp_core::crypto::{
+    Admission, CryptoError, Refusal, SaltLength, SharedPayload, Signature, Signer, Unsigned, Verified,
+    Verifier,
+};
 use socp_core::server::{
     Action, Config, Event, Introducer, LinkId, LinkOrigin, Outgoing, Record, Report, Server, ServerRecord,
     Snapshot,
@@ -305,6 +308,30 @@ impl World {
         self.nodes[node].machine.receive(now, link, frame, &self.verifier)
     }
 
+    /// A frame whose checks held on its link's own task, and of which the machine does not know yet.
+    pub fn checked(&self, node: usize, link: LinkId, frame: Frame) -> Result<Verified, Refusal> {
+        match self.nodes[node].machine.admit(link, frame) {
+            Admission::Accept(frame) => Ok(frame),
+            Admission::Verify(frame) => frame.verify(&self.verifier),
+            Admission::Refuse(refusal) => Err(refusal),
+        }
+    }
+
+    /// What a user's server makes of a frame for somebody elsewhere; it is under way, and has not arrived.
+    pub fn under_way(&mut self, author: usize, to: &UserId, payload: &Payload) -> Frame {
+        let User { id, signer, server, link, .. } = &self.users[author];
+        let (server, link) = (*server, *link);
+        let frame = signed(id.id(), Recipient::from(to), self.unix_ms(), payload, signer);
+        let sent = self.receive(server, link, frame).into_iter().find_map(|action| match action {
+            Action::Send { frame: Outgoing::Own(frame), .. } => {
+                Some(frame.sign(&self.nodes[server].signer).expect("fake").into_text())
+            }
+            Action::Send { frame: Outgoing::Relay(text) | Outgoing::Bulk(text), .. } => Some(text),
+            _ => None,
+        });
+        parse(sent.expect("sent on").as_str())
+    }
+
     /// A user dials a server and says nothing yet.
     pub fn connect(&mut self, server: usize, seed: u64) -> usize {
         self.connect_from(server, seed, LinkOrigin::Accepted)
@@ -553,6 +580,13 @@ impl World {
     /// Whether a server holds a link to another that is up.
     pub fn is_linked_to(&self, node: usize, server: &ServerId) -> bool {
         self.nodes[node].machine.linked_servers().any(|(other, _)| other == server)
+    }
+
+    /// The link on which a server hears another.
+    pub fn link_from(&self, node: usize, from: usize) -> LinkId {
+        let from = self.id(from);
+        let mut linked = self.nodes[node].machine.linked_servers();
+        linked.find(|(server, _)| **server == from).expect("linked").1
     }
 
     /// How many frames of a type a user received.
