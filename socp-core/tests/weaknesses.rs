@@ -186,6 +186,84 @@ fn an_advert_of_somebody_who_left_brings_nobody_back_even_after_a_restart() {
     assert_eq!(world.presence_seen(alice), ["+bob", &format!("-{bob}")]);
 }
 
+/// Server 0 restarts while an origin is down whose user has left: who recorded what the origin said says it again, its
+/// PRESENCE too, if there was time for one, and answers what is asked.
+fn replayed_while_the_origin_is_down(seen_by_presence: bool, leave: fn(&mut World, usize)) {
+    let mut world = World::started(2);
+    world.advance(2 * MINUTE);
+    world.traffic.clear();
+    let ghost = world.login(1, "ghost", 3);
+    let (origin, ghost_id) = (world.id(1), world.users[ghost].id.clone());
+    if seen_by_presence {
+        world.advance(MINUTE);
+    }
+    let said: Vec<WireText> = world
+        .traffic
+        .iter()
+        .filter(|(from, ..)| matches!(from, End::Server(1, _)))
+        .map(|(.., text)| text.clone())
+        .filter(|text| [FrameType::UserAdvertise, FrameType::Presence].contains(parse(text.as_str()).kind()))
+        .collect();
+    let (mut users, mut presence) = (Vec::new(), None);
+    for text in &said {
+        match parse(text.as_str()).payload() {
+            Payload::UserAdvertise(advert) => {
+                users.push((ghost_id.clone(), advert.issued_at.expect("its time")))
+            }
+            Payload::Presence(said) => presence = Some(said.issued_at),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((users.len(), presence.is_some()), (1, seen_by_presence));
+    leave(&mut world, ghost);
+    assert_eq!(world.location(0, &ghost_id), None);
+    world.kill(1);
+    world.kill(0);
+    world.start(0);
+    let mallory = native_server(&mut world, "evil", 66);
+    for again in [false, true] {
+        for text in &said {
+            world.user_sends_text(mallory, text.clone());
+            world.run();
+            assert_eq!(world.location(0, &ghost_id), None, "{text:?}");
+        }
+        if let Some(issued_at) = presence.filter(|_| again) {
+            let (server_id, users) = (origin.clone(), users.clone());
+            says(
+                &mut world,
+                mallory,
+                &Payload::PresenceList(PresenceList { server_id, issued_at, users, page: 1, pages: 1 }),
+            );
+        }
+        // Time for a question.
+        world.advance(5_000);
+        assert_eq!(world.location(0, &ghost_id), None, "again: {again}");
+    }
+    // The origin is back, with others, and they count at once.
+    world.start(1);
+    let carol = world.login(1, "carol", 4);
+    world.advance(5_000);
+    assert_eq!(world.location(0, &world.users[carol].id), Some(origin));
+    assert_eq!(world.location(0, &ghost_id), None);
+}
+
+#[test]
+fn who_left_stays_away_after_a_restart_while_the_origin_is_down() {
+    for seen_by_presence in [false, true] {
+        replayed_while_the_origin_is_down(seen_by_presence, |world, ghost| world.log_out(ghost));
+    }
+}
+
+#[test]
+fn who_was_lost_with_a_server_stays_away_after_a_restart_of_ours() {
+    for seen_by_presence in [false, true] {
+        replayed_while_the_origin_is_down(seen_by_presence, |world, _| {
+            world.kill(1);
+            world.advance(2 * MINUTE);
+        });
+    }
+}
+
 #[test]
 fn a_removal_replayed_after_a_new_login_removes_nobody() {
     let mut world = World::started(2);

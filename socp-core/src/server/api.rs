@@ -263,7 +263,9 @@ pub struct ServerRecord {
     pub dialect: Dialect,
     /// Where it listens.
     pub address: Option<HostPort>,
-    /// `issued_at` of the last PRESENCE that our table matched (decisions §5); 0 for none.
+    /// What presence of this server's is over, by its `issued_at`: that of the last PRESENCE that our table matched
+    /// (decisions §5), of the newest removal, or of its last word when it was lost; 0 for none. After a
+    /// restart nothing older counts, unless the server's list names it.
     pub matched: u64,
 }
 

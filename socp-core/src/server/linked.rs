@@ -133,6 +133,12 @@ impl Server {
         if let Some(peer) = self.peers.get_mut(server) {
             // Whoever is back on a link is not back with its users: PRESENCE will tell.
             peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
+            let presence = peer.table.presence.as_ref().map_or(0, |presence| presence.issued_at);
+            // Nor do its old words bring them back, that PRESENCE included, should we be restarted meanwhile.
+            let last = peer.table.newest.max(presence);
+            if last > 0 {
+                self.keep_as_over(server, last.saturating_add(1));
+            }
         }
         self.relocate_users_of(server);
     }

@@ -26,6 +26,8 @@ pub(super) struct Peer {
     /// The neighbour that last brought news of it, for when no link is up.
     pub(super) via: Option<LinkId>,
     pub(super) table: PresenceTable,
+    /// `issued_at` of the last PRESENCE that `table` matched; at first what was over when we were started.
+    pub(super) matched: u64,
     /// Its adverts and removals: each that changes something costs us a signature and a broadcast.
     pub(super) changes: Budget,
     /// Its PUBLIC_CHANNEL_*.

@@ -111,6 +111,7 @@ impl Server {
             && (server.derives_from(key) || rank > peer.record.rank)
         {
             peer.record = ServerRecord { key: key.clone(), rank, address, matched: 0, ..before.clone() };
+            peer.matched = 0;
             peer.form = None;
             peer.announced = None;
             PinOutcome::Replaced
@@ -314,6 +315,7 @@ fn is_stranger(peer: &Peer) -> bool {
 
 fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
     Peer {
+        matched: record.matched,
         record,
         form: None,
         announced: None,

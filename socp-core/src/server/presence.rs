@@ -124,7 +124,7 @@ impl Server {
         if let Some(issued_at) = removal.issued_at {
             let known = table.claims.get(user).and_then(|claim| claim.issued_at);
             let newest = known.max(table.removed.get(user).copied()).unwrap_or_default();
-            if issued_at <= newest.max(if known.is_some() { 0 } else { peer.record.matched }) {
+            if issued_at <= newest.max(if known.is_some() { 0 } else { peer.matched }) {
                 return self.dropped("stale removal", format!("{origin}: {user}"));
             }
         } else if !table.claims.contains_key(user) {
@@ -140,6 +140,7 @@ impl Server {
                 table.removed.insert(user.clone(), issued_at);
             }
             table.newest = table.newest.max(issued_at);
+            self.keep_as_over(origin, issued_at);
         }
         self.heard_of(origin, link_id);
         let frame = frame.frame();
@@ -250,7 +251,7 @@ impl Server {
         }
         if peer.table.removed.get(user).is_some_and(|removed| *removed >= issued_at) {
             Freshness::Stale
-        } else if issued_at > peer.record.matched {
+        } else if issued_at > peer.matched {
             Freshness::Newer
         } else if peer.table.request.is_some() {
             Freshness::NeedsList

@@ -114,7 +114,12 @@ impl Server {
         let Ok(digest) = <[u8; 32]>::try_from(presence.digest.bytes()) else { return };
         let Some(peer) = self.peers.get_mut(origin) else { return };
         let before = peer.table.presence.as_ref().map(|presence| (presence.issued_at, presence.via));
-        if before.is_some_and(|(issued_at, _)| presence.issued_at <= issued_at) {
+        let is_old = match before {
+            Some((last, _)) => presence.issued_at <= last,
+            // After a restart the last one that matched is news once more: it is what neighbours have.
+            None => presence.issued_at < peer.matched,
+        };
+        if is_old {
             return;
         }
         let text: WireText = frame.frame().text().clone();
@@ -157,6 +162,7 @@ impl Server {
         else {
             return false;
         };
+        peer.matched = peer.matched.max(issued_at);
         peer.table.request = None;
         peer.table.removed.retain(|_, removed| *removed > issued_at);
         let revived = peer.table.claims.values().any(|claim| !claim.confirmed);
@@ -165,15 +171,21 @@ impl Server {
             self.relocate_users_of(origin);
         }
         self.timers.cancel(&Timer::Settle(origin.clone()));
-        if let Some(peer) = self.peers.get_mut(origin).filter(|peer| peer.record.matched < issued_at) {
-            peer.record.matched = issued_at;
-            self.persist_server(origin);
-        }
+        self.keep_as_over(origin, issued_at);
         let askers = self.peers.get_mut(origin).map(|peer| std::mem::take(&mut peer.table.askers));
         for asker in askers.into_iter().flatten() {
             self.answer_presence_request(asker, origin);
         }
         true
+    }
+
+    /// Nothing that an origin issued until then counts after our next restart, unless its list names it. One write for
+    /// each removal and each PRESENCE that matches; adverts cost none.
+    pub(super) fn keep_as_over(&mut self, origin: &ServerId, issued_at: u64) {
+        if let Some(peer) = self.peers.get_mut(origin).filter(|peer| peer.record.matched < issued_at) {
+            peer.record.matched = issued_at;
+            self.persist_server(origin);
+        }
     }
 
     /// Gossip has had its time: who still differs, and has seen nothing newer, asks.
