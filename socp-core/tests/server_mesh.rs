@@ -350,3 +350,61 @@ fn what_somebody_wrote_who_has_just_left_arrives_if_the_signature_vouches_for_it
         assert_eq!(world.messages(bob), [(alice_id, "goodbye".to_owned())], "{payload:?}");
     }
 }
+
+/// What the server told alice of messages of hers: code, words, and which message.
+fn told(world: &World, alice: usize) -> Vec<(String, String, Option<FrameRef>)> {
+    let errors = world.users[alice].inbox.iter().filter_map(|frame| match frame.payload() {
+        Payload::Error(error) => {
+            Some((error.code.to_string(), error.detail.to_string(), error.reference.clone()))
+        }
+        _ => None,
+    });
+    errors.collect()
+}
+
+#[test]
+fn what_was_written_to_a_server_that_fell_silent_is_told_to_its_authors() {
+    let mut world = World::started(3);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let carol = world.login(2, "carol", 3);
+    let (bob_id, carol_id) = (world.users[bob].id.clone(), world.users[carol].id.clone());
+    world.tell(alice, &bob_id, "read");
+    world.advance(20_000);
+    // It stands still, and its sockets stay open.
+    world.nodes[1].alive = false;
+    world.advance(3_000);
+    world.tell(alice, &carol_id, "to a server that lives");
+    world.tell(alice, &bob_id, "never read");
+    let (read, ts) = (world.messages(bob).len(), Timestamp(world.unix_ms()));
+    assert_eq!((read, told(&world, alice)), (1, Vec::new()), "nobody can know yet");
+    world.advance(60_000);
+    let kind = "MSG_DIRECT".into();
+    let reference = FrameRef { kind, to: Some(bob_id.as_str().into()), ts: Some(ts) };
+    let words = format!("the link to the server of {bob_id} was lost: this may not have arrived");
+    assert_eq!(told(&world, alice), [("TIMEOUT".to_owned(), words, Some(reference))]);
+    assert_eq!(world.messages(carol).len(), 1);
+}
+
+#[test]
+fn a_link_that_is_lost_costs_an_error_for_each_message_since_its_last_word_within_a_bound() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let dave = world.login(0, "dave", 4);
+    let bob = world.login(1, "bob", 2);
+    let bob_id = world.users[bob].id.clone();
+    world.nodes[1].alive = false;
+    for index in 0..1_100 {
+        world.tell(alice, &bob_id, &format!("{index}"));
+    }
+    world.tell(dave, &bob_id, "and mine");
+    world.log_out(dave);
+    world.kill(1);
+    // The newest 1,024, of which one's author is gone.
+    assert_eq!(told(&world, alice).len(), 1_023);
+    // Nor is anybody told twice.
+    world.start(1);
+    world.advance(5_000);
+    world.kill(1);
+    assert_eq!(told(&world, alice).len(), 1_023);
+}

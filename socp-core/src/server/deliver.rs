@@ -1,10 +1,13 @@
 //! Messages on their way (§8.3, §9.2, §9.3, §10): `route_to_user`, and what happens when there is no
 //! route.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::api::LinkId;
 use super::link::Link;
 use super::seen::delivery_key;
-use super::{InTransit, Location, MAX_IN_TRANSIT, Server};
+use super::{InTransit, Location, MAX_CUT_OFF, MAX_IN_TRANSIT, Server, UNDER_WAY};
 use crate::crypto::{SharedPayload, Unsigned, Verified};
 use crate::dialect::UserFrames;
 use crate::wire::{
@@ -57,7 +60,7 @@ impl Server {
                     Payload::ServerDeliver(Message { user_id: Some(recipient.clone()), ..delivery });
                 let delivery = self.delivery(Recipient::from(&server), ts, payload);
                 let Some(delivery) = delivery else { return self.too_long(link, frame) };
-                self.note_in_transit(FrameType::MsgDirect, &recipient, ts, user, &server);
+                self.note_in_transit(FrameType::MsgDirect, &recipient, ts, user, &server, hop);
                 self.send_to(vec![hop], delivery);
             }
             Route::Unreachable => {
@@ -137,6 +140,29 @@ impl Server {
             FrameRef { kind: sent.kind.as_str().into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
         let detail = format!("{recipient} is not online");
         self.undelivered(link, error.code.clone(), &detail, reference);
+    }
+
+    /// A link is lost. Of what was written to it since its peer was last heard nobody knows whether it was read, and
+    /// its authors hold it for sent: they are told.
+    pub(super) fn on_deliveries_cut_off(&mut self, link: LinkId, heard: Duration) {
+        let since = heard.saturating_sub(UNDER_WAY);
+        let (lost, kept) =
+            std::mem::take(&mut self.in_transit).into_iter().partition(|sent| sent.hop == link);
+        self.in_transit = kept;
+        let lost: VecDeque<InTransit> = lost;
+        let unheard = |sent: &InTransit| sent.kind == FrameType::MsgDirect && sent.at >= since;
+        let mut cut_off: Vec<InTransit> = lost.into_iter().filter(unheard).collect();
+        for sent in cut_off.split_off(cut_off.len().saturating_sub(MAX_CUT_OFF)) {
+            let Some(author) = self.local.get(&sent.author).map(|session| session.link) else { continue };
+            let recipient = sent.recipient;
+            let reference = FrameRef {
+                kind: sent.kind.as_str().into(),
+                to: Some(recipient.as_str().into()),
+                ts: Some(sent.ts),
+            };
+            let detail = format!("the link to the server of {recipient} was lost: this may not have arrived");
+            self.undelivered(author, ErrorCode::Timeout, &detail, reference);
+        }
     }
 
     /// MSG_PUBLIC_CHANNEL from a user here: to one member, or one ciphertext fanned out as it is.
@@ -268,13 +294,15 @@ impl Server {
         ts: Timestamp,
         author: &UserId,
         server: &ServerId,
+        hop: LinkId,
     ) {
         if self.in_transit.len() >= MAX_IN_TRANSIT {
             self.in_transit.pop_front();
         }
         let claim = (server.clone(), self.claim_order(server, recipient));
         let (recipient, author) = (recipient.clone(), author.clone());
-        self.in_transit.push_back(InTransit { kind, recipient, ts, author, claim });
+        let at = self.now.instant;
+        self.in_transit.push_back(InTransit { kind, recipient, ts, author, hop, at, claim });
     }
 }
 

@@ -45,7 +45,7 @@ impl Server {
                     return self.dropped("acknowledgement to a server of the standard", server.to_string());
                 }
                 if let (Route::Server { server, .. }, true, Some(ts)) = (route, starts, frame.ts()) {
-                    self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server);
+                    self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server, to);
                 }
                 if let Err((code, detail)) = self.pass_to(link, to, user, &recipient, frame) {
                     self.file_undelivered(link, starts, code, &detail, frame);

@@ -89,6 +89,7 @@ impl Server {
             self.dial_ended(address, !(was_up && answered));
         }
         let LinkState::Server(server_link) = link.state else { return };
+        self.on_deliveries_cut_off(link.id, link.heard);
         let Some(peer) = self.peers.get_mut(&server_link.server) else { return };
         peer.links.retain(|other| *other != link.id);
         let via_others = peer.via.filter(|via| *via != link.id);

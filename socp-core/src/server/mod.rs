@@ -93,7 +93,7 @@ pub struct Server {
     channel: Channel,
     seen: Seen,
     delivered: Seen,
-    /// Deliveries sent to other servers, so that their ERROR finds the author.
+    /// Deliveries sent to other servers, so that their ERROR, or the loss of their link, finds the author.
     in_transit: VecDeque<InTransit>,
     heartbeat: SharedPayload,
     hello_ack: SharedPayload,
@@ -171,12 +171,22 @@ struct InTransit {
     recipient: UserId,
     ts: Timestamp,
     author: UserId,
+    /// Where it went, and when.
+    hop: LinkId,
+    at: Duration,
     /// The server whose claim led there, and which of its claims that was.
     claim: (ServerId, u64),
 }
 
 /// Deliveries whose failure can still be told to their authors.
 const MAX_IN_TRANSIT: usize = 4096;
+
+/// Deliveries on a link that is lost whose authors are told: an ERROR each, and as many keep two cores busy signing for
+/// a second.
+const MAX_CUT_OFF: usize = 1024;
+
+/// What was written this long before the last word of a link's peer may still have been under way when it fell silent.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Sizes of the machine's tables, for operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
