@@ -128,3 +128,147 @@ fn a_server_gets_a_heartbeat_every_15_s_and_is_dead_after_45_s_of_silence() {
     assert_eq!(dead, Some(45));
     assert_eq!(world.linked(0), 0);
 }
+
+/// A hello of a user, with what it brings besides its key.
+fn hello_of(world: &World, user: usize, enc_pubkey: Option<PublicKey>, meta: Option<Meta>) -> Payload {
+    Payload::UserHello(UserHello {
+        client: None,
+        pubkey: Some(world.users[user].signer.key.clone().into()),
+        enc_pubkey: enc_pubkey.map(KeyField::from),
+        auth: vec!["pss".into()],
+        ext: Vec::new(),
+        meta,
+        rotations: Vec::new(),
+    })
+}
+
+/// §5: ids are case-sensitive.
+#[test]
+fn ids_that_differ_in_case_are_two_users() {
+    let mut world = World::started(2);
+    let bob = world.login(1, "bob", 2);
+    let bob_id = world.users[bob].id.clone();
+    let users = [("dora", 90), ("Dora", 91)].map(|(id, seed)| {
+        let user = world.connect(0, seed);
+        world.users[user].id = user_id(id);
+        world.hello(user, id, true);
+        user
+    });
+    for user in users {
+        let id = world.users[user].id.clone();
+        world.tell(bob, &id, id.as_str());
+        assert_eq!(world.messages(user), [(bob_id.clone(), id.to_string())]);
+        assert_eq!(world.errors(user), []);
+    }
+}
+
+/// §5: ids are UUID v4, where the operator insists.
+#[test]
+fn strict_ids_refuse_the_hellos_of_users_and_servers_under_other_ids() {
+    let mut world = World::with_servers(1);
+    world.nodes[0].config.strict_ids = true;
+    world.start(0);
+    for (id, seed) in [("dora", 90), ("00000000-0000-1000-8000-000000000000", 91)] {
+        let user = world.connect(0, seed);
+        world.users[user].id = user_id(id);
+        world.hello(user, "dora", true);
+        assert_eq!(world.errors(user)[0].0, "UNKNOWN_TYPE", "{id}");
+    }
+    standard_server(&mut world, "evil", 66);
+    assert_eq!((world.linked(0), world.online(0).len()), (0, 0));
+    let alice = world.login(0, "alice", 1);
+    assert_eq!(world.online(0), [world.users[alice].id.clone()]);
+}
+
+/// §8, §8.2, §8.3: the fields that the standard asks for, by their names.
+#[test]
+fn adverts_and_deliveries_carry_the_fields_of_the_standard() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let (alice, bob_id) = (world.users[alice].id.clone(), world.users[bob].id.clone());
+    world.tell(0, &bob_id, "hi");
+    let fields = |kind: &FrameType| {
+        let frame = sent(&world, 0, 1, kind).remove(0);
+        let payload: serde_json::Value = serde_json::from_str(frame.payload_canonical()).expect("an object");
+        (frame.to().as_str().to_owned(), payload)
+    };
+    let (to, advert) = fields(&FrameType::UserAdvertise);
+    assert_eq!((to.as_str(), &advert["user_id"]), ("*", &alice.as_str().into()));
+    assert_eq!(advert["server_id"], world.id(0).as_str());
+    assert_eq!(advert["meta"]["display_name"], "alice");
+    let (to, delivery) = fields(&FrameType::ServerDeliver);
+    assert_eq!((to.as_str(), &delivery["user_id"]), (world.id(1).as_str(), &bob_id.as_str().into()));
+    assert_eq!((&delivery["sender"], &delivery["ciphertext"]), (&alice.as_str().into(), &"aGk".into()));
+    assert_eq!(delivery["sender_pub"], serde_json::to_value(KeyField::from(key(1))).expect("a key"));
+    assert!(delivery["content_sig"].as_str().is_some_and(|sig| !sig.is_empty()));
+}
+
+/// §8: WELCOME names our own users, at most 500 of them; the others follow as adverts.
+#[test]
+fn a_welcome_names_no_more_clients_than_it_may_and_the_newcomer_knows_everybody_all_the_same() {
+    let mut world = World::with_servers(2);
+    assert_eq!(world.nodes[0].config.limits.welcome_clients, 500);
+    world.nodes[0].config.limits.welcome_clients = 20;
+    world.nodes[0].config.bootstrap = Vec::new();
+    world.start(0);
+    for seed in 0..22 {
+        world.add_to_crowd(0, 10_000 + seed);
+    }
+    world.start(1);
+    let welcome = sent(&world, 0, 1, &FrameType::ServerWelcome).remove(0);
+    let Payload::ServerWelcome(welcome) = welcome.payload() else { panic!("a WELCOME") };
+    let clients: std::collections::BTreeSet<_> =
+        welcome.clients.iter().filter_map(|client| client.user_id.clone()).collect();
+    assert_eq!(clients.len(), 20);
+    world.advance(20_000);
+    assert_eq!(world.online(1).len(), 22);
+}
+
+/// §9: `enc_pubkey` is a copy of `pubkey`; keys that serve one purpose alone are not taken.
+#[test]
+fn an_enc_pubkey_that_is_not_the_pubkey_is_refused() {
+    for (enc_pubkey, taken) in [(None, true), (Some(key(1)), true), (Some(key(2)), false)] {
+        let mut world = World::started(1);
+        let alice = world.connect(0, 1);
+        let hello = hello_of(&world, alice, enc_pubkey, None);
+        world.user_sends(alice, Recipient::Unnamed, &hello);
+        world.run();
+        assert_eq!(world.users[alice].online, taken);
+        assert_eq!(world.online(0).len(), usize::from(taken));
+        let codes: Vec<String> = world.errors(alice).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, if taken { vec![] } else { vec!["BAD_KEY"] });
+    }
+}
+
+/// §15.1: routing and cryptography never depend on `meta`, whatever it says of ids, servers and keys.
+#[test]
+fn nobodys_meta_moves_a_message_or_a_key() {
+    let mut world = World::started(2);
+    let bob = world.login(1, "bob", 2);
+    let (bob_id, home) = (world.users[bob].id.clone(), world.id(1));
+    let bobs = serde_json::to_string(&KeyField::from(key(2))).expect("a key");
+    let meta =
+        format!(r#"{{"display_name":"{bob_id}","user_id":"{bob_id}","server_id":"{home}","pubkey":{bobs}}}"#);
+    let mallory = world.connect(0, 66);
+    let hello = hello_of(&world, mallory, None, Some(serde_json::from_str(&meta).expect("an object")));
+    world.user_sends(mallory, Recipient::Unnamed, &hello);
+    world.run();
+    let alice = world.login(0, "alice", 1);
+    let (alice_id, mallory_id) = (world.users[alice].id.clone(), world.users[mallory].id.clone());
+    world.tell(alice, &bob_id, "for bob");
+    world.tell(alice, &mallory_id, "for mallory");
+    assert_eq!(world.messages(bob), [(alice_id.clone(), "for bob".to_owned())]);
+    assert_eq!(world.messages(mallory), [(alice_id, "for mallory".to_owned())]);
+    for (asker, node) in [(alice, 0), (bob, 1)] {
+        assert_eq!(world.location(node, &mallory_id), Some(world.id(0)));
+        let request = PubkeyRequest { user_id: mallory_id.clone() };
+        world.user_sends(asker, Recipient::Unnamed, &Payload::PubkeyRequest(request));
+        world.run();
+        let key_of = world.users[asker].inbox.iter().find_map(|frame| match frame.payload() {
+            Payload::Pubkey(answer) => answer.pubkey.key().ok().cloned(),
+            _ => None,
+        });
+        assert_eq!(key_of, Some(key(66)), "at server {node}");
+    }
+}

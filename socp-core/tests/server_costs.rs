@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use socp_core::wire::*;
 use support::hostile::*;
 use support::{End, START_MS, World, parse, unsigned};
@@ -128,6 +130,64 @@ fn a_message_that_would_grow_too_long_on_its_way_is_refused() {
         assert!(inboxes.chain(crossed).all(|text| text.as_str().len() <= LONGEST_BUILT));
         assert!(world.users[alice].online);
         assert_eq!((world.linked(0), world.linked(1)), (1, 1));
+    }
+}
+
+#[test]
+fn lists_are_cut_into_frames_that_every_peer_can_read() {
+    const LONGEST: usize = 16 * 1024;
+    let mut world = World::with_servers(2);
+    world.nodes[0].config.bootstrap = Vec::new();
+    world.nodes[0].config.limits.frame_out_bytes = LONGEST;
+    world.start(0);
+    for seed in 0..150 {
+        world.add_to_crowd(0, 10_000 + seed);
+    }
+    let alice = world.login(0, "alice", 1);
+    let bare = world.connect(0, 2);
+    world.hello(bare, "bob", false);
+    for user in [alice, bare] {
+        world.user_sends(user, Recipient::Unnamed, &Payload::ListRequest(Empty {}));
+    }
+    world.start(1);
+    world.advance(20_000);
+    // Each list in its pages, from the first to the last, and everybody once.
+    let lists_of = |user: usize, kind: FrameType| -> Vec<&Directory> {
+        let frames = world.users[user].inbox.iter().filter(|frame| *frame.kind() == kind);
+        let lists = frames.filter_map(|frame| match frame.payload() {
+            Payload::Directory(list) | Payload::ListResponse(list) => Some(list),
+            _ => None,
+        });
+        lists.collect()
+    };
+    let named = |lists: &[&Directory]| {
+        lists.iter().flat_map(|list| &list.users).map(|user| &user.user_id).collect::<BTreeSet<_>>().len()
+    };
+    for (kind, everybody) in [(FrameType::Directory, 150), (FrameType::ListResponse, 152)] {
+        let lists = lists_of(alice, kind);
+        let count = lists.len() as u32;
+        assert!(count > 1);
+        let numbers = lists.iter().map(|list| (list.page, list.pages));
+        assert!(numbers.eq((1..=count).map(|page| (Some(page), Some(count)))));
+        assert_eq!(named(&lists), everybody);
+    }
+    let cut = lists_of(bare, FrameType::ListResponse);
+    assert_eq!((cut.len(), cut[0].page, cut[0].pages), (1, None, None), "who knows no pages gets what fits");
+    assert!((5..150).contains(&named(&cut)), "{}", named(&cut));
+    let crossed = |kind: FrameType| {
+        let frames = world.traffic.iter().map(|(_, _, text)| parse(text.as_str()));
+        frames.filter(|frame| *frame.kind() == kind).collect::<Vec<Frame>>()
+    };
+    let welcome = &crossed(FrameType::ServerWelcome)[0];
+    let Payload::ServerWelcome(welcomed) = welcome.payload() else { panic!("a WELCOME") };
+    assert!((5..150).contains(&welcomed.clients.len()), "{}", welcomed.clients.len());
+    let lists = crossed(FrameType::PresenceList);
+    assert!(lists.len() > 1);
+    assert_eq!(world.online(1).len(), 152, "and nobody is lost");
+    let told = world.users.iter().flat_map(|user| user.inbox.iter().cloned());
+    let listed = told.filter(|frame| [FrameType::Directory, FrameType::ListResponse].contains(frame.kind()));
+    for frame in listed.chain(lists).chain([welcome.clone()]) {
+        assert!(frame.text().as_str().len() <= LONGEST, "{}: {}", frame.kind(), frame.text().as_str().len());
     }
 }
 

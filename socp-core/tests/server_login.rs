@@ -2,8 +2,9 @@
 
 mod support;
 
+use socp_core::crypto::check_payload;
 use socp_core::wire::*;
-use support::{START_MS, World, key, signed};
+use support::{START_MS, World, address, key, signed};
 
 fn bare(world: &mut World, server: usize, seed: u64, name: &str) -> usize {
     let user = world.connect(server, seed);
@@ -125,14 +126,24 @@ fn a_login_that_moves_to_another_server_ends_the_session_here() {
 #[test]
 fn a_login_proof_with_another_nonce_host_server_or_time_opens_nothing() {
     type Spoil = fn(&mut LoginProof);
-    let spoils: [(Spoil, &str); 4] = [
-        (|proof| proof.nonce = Nonce([7; 32]), "INVALID_SIG"),
-        (|proof| proof.server_id = "other".parse().expect("an id"), "INVALID_SIG"),
-        (|proof| proof.user_id = "other".parse().expect("an id"), "INVALID_SIG"),
-        (|proof| proof.issued_at -= 25 * 3_600_000, "TIMEOUT"),
+    const MINUTE: u64 = 60_000;
+    let spoils: [(Spoil, Option<&str>); 9] = [
+        (|_| {}, None),
+        (|proof| proof.nonce = Nonce([7; 32]), Some("INVALID_SIG")),
+        (|proof| proof.server_id = "other".parse().expect("an id"), Some("INVALID_SIG")),
+        (|proof| proof.user_id = "other".parse().expect("an id"), Some("INVALID_SIG")),
+        (|proof| proof.host = "127.0.0.1:9001".into(), Some("INVALID_SIG")),
+        (|proof| proof.host = "127.0.0.1".into(), Some("INVALID_SIG")),
+        (|proof| proof.issued_at -= 25 * 60 * MINUTE, Some("TIMEOUT")),
+        (|proof| proof.issued_at += 9 * MINUTE, None),
+        (|proof| proof.issued_at += 11 * MINUTE, Some("TIMEOUT")),
     ];
     for (spoil, code) in spoils {
-        let mut world = World::started(1);
+        let mut world = World::with_servers(1);
+        // As with `--advertise`: the host counts.
+        world.nodes[0].config.address_is_binding = true;
+        world.start(0);
+        world.advance(5_000);
         let user = world.connect(0, 1);
         let signer = support::FakeSigner::new(key(1));
         let (id, link) = (world.users[user].id.clone(), world.users[user].link);
@@ -147,10 +158,19 @@ fn a_login_proof_with_another_nonce_host_server_or_time_opens_nothing() {
         spoil(&mut proof);
         world.user_sends(user, Recipient::Unnamed, &Payload::LoginProof(proof));
         world.run();
-        assert_eq!(world.errors(user)[0].0, code);
-        assert!(!world.users[user].online);
-        assert_eq!(world.nodes[0].machine.local_users().count(), 0);
+        let said = world.errors(user).first().map(|(code, _)| code.clone());
+        assert_eq!(said.as_deref(), code);
+        assert_eq!(world.users[user].online, code.is_none());
+        assert_eq!(world.nodes[0].machine.local_users().count(), usize::from(code.is_none()));
     }
+}
+
+#[test]
+fn without_an_advertised_address_a_server_takes_proofs_for_whatever_address_it_was_dialled_at() {
+    let mut world = World::started(1);
+    world.nodes[0].listen = address(9_999);
+    world.add_to_crowd(0, 1);
+    assert_eq!(world.nodes[0].machine.local_users().count(), 1);
 }
 
 #[test]
@@ -384,6 +404,48 @@ fn the_list_is_sorted_by_label_and_holds_the_asker_and_keys_are_answered() {
         _ => None,
     });
     assert_eq!(key, Some(world.users[alice].signer.key.clone()));
+    // §13: signed by the directory, and by nobody else, over all that it says.
+    let answer = world.users[carol].inbox.iter().find(|frame| *frame.kind() == FrameType::Pubkey);
+    let answer = answer.expect("answered");
+    let holds = |key: &PublicKey, frame: &Frame| check_payload(&world.verifier, key, frame, None).is_some();
+    assert!(holds(&support::key(1_000), answer) && !holds(&support::key(1_001), answer));
+    for (said, forged) in [("\"version\":", "\"version\":9"), ("\"user_id\":\"", "\"user_id\":\"x")] {
+        let forged = support::parse(&answer.text().as_str().replacen(said, forged, 1));
+        assert!(!holds(&support::key(1_000), &forged), "{said}");
+    }
+}
+
+/// §15: `users.version` bumps on change.
+#[test]
+fn a_users_version_bumps_with_a_change_and_with_nothing_else() {
+    let mut world = World::started(1);
+    let alice = world.login(0, "alice", 1);
+    let (key, id) = (world.users[alice].signer.key.clone(), world.users[alice].id.clone());
+    let version = |world: &World| {
+        let kept = world.nodes[0].snapshot.users.iter().find(|record| record.user_id == id);
+        kept.expect("stored").version
+    };
+    let first = version(&world);
+    hello_again(&mut world, alice, key.clone(), Some(Meta::named("Alice")));
+    assert_eq!(version(&world), first + 1);
+    hello_again(&mut world, alice, key, Some(Meta::named("Alice")));
+    assert_eq!(version(&world), first + 1);
+    world.user_sends(
+        alice,
+        Recipient::Unnamed,
+        &Payload::PubkeyRequest(PubkeyRequest { user_id: id.clone() }),
+    );
+    world.run();
+    let told = world.users[alice].inbox.iter().find_map(|frame| match frame.payload() {
+        Payload::Pubkey(answer) => Some(answer.version),
+        _ => None,
+    });
+    assert_eq!(told, Some(first + 1));
+    world.log_out(alice);
+    world.kill(0);
+    world.start(0);
+    world.login(0, "Alice", 1);
+    assert_eq!(version(&world), first + 1, "the same key and name");
 }
 
 #[test]
