@@ -126,7 +126,7 @@ pub struct Refusal {
     /// The frame's `from`: a bad frame of a third party is not the fault of the neighbour who carried it.
     pub(crate) from: Option<Id>,
     /// The check that was paid for and did not hold: what it was about, and under which key.
-    pub(crate) failed: Option<(Purpose, KeyId)>,
+    pub(crate) failed: Option<Box<(Purpose, KeyId)>>,
     /// The WebSocket close code after the ERROR; without one the link stays.
     pub(crate) close: Option<u16>,
 }
@@ -156,7 +156,10 @@ impl Unverified {
                         Purpose::Content => "content_sig does not hold",
                     };
                     let refusal = Refusal::of(&self.frame, ErrorCode::InvalidSig, what);
-                    return Err(Refusal { failed: Some((check.purpose, check.key.id())), ..refusal });
+                    return Err(Refusal {
+                        failed: Some(Box::new((check.purpose, check.key.id()))),
+                        ..refusal
+                    });
                 }
             }
         }

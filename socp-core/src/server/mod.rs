@@ -514,7 +514,7 @@ impl Server {
         let origin = refusal.from.clone().map(ServerId::from).filter(|_| carried);
         let failed = origin.and_then(|origin| {
             let pinned = self.peers.get(&origin)?.record.key.id();
-            let (purpose, key) = refusal.failed?;
+            let (purpose, key) = **refusal.failed.as_ref()?;
             Some((origin, purpose == Purpose::Transport && key == pinned))
         });
         let other_key = match &link.state {
