@@ -417,10 +417,10 @@ impl Server {
         Ok(Rule::Checks(checks))
     }
 
-    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server, or one who
-    /// has just left it and whose own signature vouches for what is still under way. Chunks are many: none is
-    /// remembered, since the recipient knows them by file and index, and those that are under way when their
-    /// author leaves are no fault of whoever carries them.
+    /// Users' own frames relayed unwrapped (decisions §6): `from` is a user located at the link's server. What somebody
+    /// wrote to the channel who has just left that server counts by the author's own signature; a file ends with
+    /// its sender. Chunks are many: none is remembered, since the recipient knows them by file and index, and
+    /// those that are under way when their author leaves are no fault of whoever carries them.
     fn relayed_rule(
         &self,
         link_id: LinkId,
@@ -442,7 +442,8 @@ impl Server {
         }
         let author = UserId::from(from.clone());
         let key = self.users.get(&author).and_then(|user| user.key.clone());
-        let may_speak = author_there || self.has_just_left(&author, &link.server);
+        let is_message = matches!(frame.payload(), Payload::MsgPublicChannel(_));
+        let may_speak = author_there || (is_message && self.has_just_left(&author, &link.server));
         let Some(key) = key.filter(|_| may_speak) else {
             return if is_chunk { Ok(Rule::Ignore("chunk of nobody there")) } else { Err(foreign(frame)) };
         };
@@ -452,7 +453,7 @@ impl Server {
         let mut checks = sig_if_there(frame, &key, None);
         checks.extend(author_check(frame, from, key));
         match checks.is_empty() && !(author_there && link.is_trusted()) {
-            true if is_chunk => Ok(Rule::Ignore("unsigned chunk that nobody vouches for")),
+            true if is_chunk => Ok(Rule::Ignore("unsigned chunk on an unproven link")),
             true => Err(unvouched(frame)),
             false => Ok(Rule::Checks(checks)),
         }
