@@ -377,7 +377,9 @@ impl Notice {
             | Self::File(
                 FileNotice::Accepted { reference, .. }
                 | FileNotice::Stopped { reference, .. }
-                | FileNotice::Sent { reference, .. },
+                | FileNotice::Sent { reference, .. }
+                | FileNotice::Cancelled { reference, .. }
+                | FileNotice::Failed { reference: Some(reference), .. },
             ) => Some(*reference),
             Self::Ready { .. }
             | Self::Reconnected
@@ -395,11 +397,14 @@ impl Notice {
             | Self::Message { .. }
             | Self::Failed { reference: None, .. }
             | Self::File(
-                FileNotice::Offering(_)
+                FileNotice::Waiting(_)
+                | FileNotice::Offering(_)
                 | FileNotice::Offered { .. }
                 | FileNotice::Progress { .. }
+                | FileNotice::Started(_)
                 | FileNotice::Saved { .. }
-                | FileNotice::Failed { .. },
+                | FileNotice::Arrived { .. }
+                | FileNotice::Failed { reference: None, .. },
             )
             | Self::Dropped { .. } => None,
         }

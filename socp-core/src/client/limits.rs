@@ -37,6 +37,9 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Transfers to others at one time, and recipients of one file.
     pub files_out: usize,
+    /// Transfers to one user at one time; what is beyond waits. As many as natives take from one user
+    /// ([`Limits::files_in_per_user`]).
+    pub files_out_per_user: usize,
     /// Chunks, of all transfers together, that are being sealed or written: enough for a pool and a batch of
     /// writes, and half a megabyte.
     pub chunks_in_flight: u64,
@@ -76,6 +79,7 @@ impl Default for Limits {
             shown: super::MAX_SHOWN,
             file_bytes: 64 * 1024 * 1024,
             files_out: 256,
+            files_out_per_user: 8,
             chunks_in_flight: 512,
             file_window: 512,
             file_windows: 1_024,

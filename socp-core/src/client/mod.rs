@@ -34,8 +34,8 @@ use rand_chacha::rand_core::SeedableRng;
 pub use api::*;
 pub use draft::{Draft, DraftId};
 pub use files::{
-    ChunkRun, Direction, Expected, FileAction, FileCommand, FileEvent, FileInfo, FileNotice, Offer,
-    OfferPolicy, SourceId, Transfer, TransferId, safe_file_name, split_name,
+    ChunkRun, Direction, Expected, FailureKind, FileAction, FileCommand, FileEvent, FileInfo, FileNotice,
+    Offer, OfferPolicy, SourceId, Transfer, TransferId, safe_file_name, split_name,
 };
 pub use label::{MAX_LABEL_CHARS, escape_label, escape_text};
 pub use limits::{Limits, Timing};

@@ -300,6 +300,8 @@ pub enum AckStatus {
     Done,
     /// It is not wanted.
     Refused,
+    /// Nobody has decided in time.
+    Expired,
     /// One of both ends has changed its mind.
     Cancelled,
     /// It went wrong.
@@ -309,11 +311,12 @@ pub enum AckStatus {
 }
 
 impl AckStatus {
-    const NAMES: [(Self, &str); 6] = [
+    const NAMES: [(Self, &str); 7] = [
         (Self::Waiting, "waiting"),
         (Self::Ready, "ready"),
         (Self::Done, "done"),
         (Self::Refused, "refused"),
+        (Self::Expired, "expired"),
         (Self::Cancelled, "cancelled"),
         (Self::Failed, "failed"),
     ];

@@ -86,7 +86,7 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
         Notice::Whois { user, .. } => people::whois(user),
         Notice::Verified { user, .. } => people::verified(user),
         Notice::Me { meta, .. } => people::me(meta),
-        Notice::File(notice) => vec![files::plain(notice)],
+        Notice::File(notice) => files::plain(notice).into_iter().collect(),
         Notice::Dropped { .. } | Notice::Stopped => Vec::new(),
     }
 }

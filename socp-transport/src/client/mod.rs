@@ -275,7 +275,7 @@ impl Client {
         self.decide(FileCommand::Reject(Some(transfer))).await
     }
 
-    /// Ends a transfer in either direction. The other end is told.
+    /// Ends a transfer in either direction, one of a file to everybody with all others of it. The other ends are told.
     ///
     /// # Errors
     /// If it is over already.
@@ -373,6 +373,10 @@ impl Notices {
 fn refusal(notice: Notice) -> CommandError {
     match notice {
         Notice::Failed { code, detail, .. } => CommandError::Failed { code, detail },
+        Notice::File(FileNotice::Failed { code, detail, .. }) => CommandError::Failed { code, detail },
+        Notice::File(FileNotice::Cancelled { .. }) => {
+            CommandError::Failed { code: ErrorCode::Other("CANCELLED".into()), detail: "cancelled".into() }
+        }
         // No other notice ends a command of this kind.
         _ => CommandError::Stopped,
     }

@@ -49,7 +49,7 @@ pub enum FileCommand {
     Accept(Option<TransferId>),
     /// `/reject`: ends in [`FileNotice::Stopped`].
     Reject(Option<TransferId>),
-    /// `/cancel`: ends in [`FileNotice::Stopped`].
+    /// `/cancel`: ends in [`FileNotice::Stopped`]. A file to everybody is stopped for all.
     Cancel(Option<TransferId>),
 }
 
@@ -135,7 +135,7 @@ pub enum FileEvent {
     SendFailed {
         /// Of which transfer.
         transfer: TransferId,
-        /// Why.
+        /// Why, for our user alone.
         why: Box<str>,
     },
     /// So many further blocks are open and written to disk.
@@ -158,9 +158,42 @@ pub enum FileEvent {
     ReceiveFailed {
         /// Which transfer.
         transfer: TransferId,
-        /// Why.
+        /// What kind of failure: the sender is told no more than that.
+        kind: FailureKind,
+        /// Why, for our user alone: it may name places on this machine.
         why: Box<str>,
     },
+}
+
+/// Why a file that came was not saved, as far as that is its sender's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// There is no space left for it.
+    NoSpace,
+    /// Nothing may be written where files go.
+    NotAllowed,
+    /// The folder that files go to is missing.
+    NoFolder,
+    /// The system has failed otherwise.
+    System,
+    /// A part of it could not be decrypted.
+    NotDecrypted,
+    /// What came is not what was announced.
+    OtherContent,
+}
+
+impl FailureKind {
+    /// For the sender.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::NoSpace => "no space left",
+            Self::NotAllowed => "not allowed to write",
+            Self::NoFolder => "the folder is missing",
+            Self::System => "the system failed",
+            Self::NotDecrypted => "a part of it could not be decrypted",
+            Self::OtherContent => "what came is not what was announced",
+        }
+    }
 }
 
 /// Which way a file goes.
@@ -192,6 +225,8 @@ pub struct Transfer {
 /// What the user is told about files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileNotice {
+    /// A file waits until others to the same user are through: nobody takes any number at one time.
+    Waiting(Transfer),
     /// We offer a file; the other end decides.
     Offering(Transfer),
     /// Somebody offers a file.
@@ -212,12 +247,16 @@ pub enum FileNotice {
         /// Which.
         transfer: Transfer,
     },
+    /// Ours is on its way: the other end has accepted it, or has a client that says nothing.
+    Started(Transfer),
     /// A transfer has ended because we said so.
     Stopped {
         /// The command's.
         reference: u64,
         /// Which.
         transfer: Transfer,
+        /// Transfers of the same file to others, which have ended with it.
+        others: Vec<TransferId>,
     },
     /// How far it is; told while it moves.
     Progress {
@@ -236,8 +275,19 @@ pub enum FileNotice {
         transfer: Transfer,
         /// Where it lies.
         path: PathBuf,
+        /// What it took since it was accepted.
+        took: Duration,
     },
-    /// A file has been sent.
+    /// A file has reached one of its recipients.
+    Arrived {
+        /// Which.
+        transfer: Transfer,
+        /// Whether the recipient's client said that it is complete and verified.
+        confirmed: bool,
+        /// What it took since it was accepted.
+        took: Duration,
+    },
+    /// A file has been sent to all who take it.
     Sent {
         /// The command's.
         reference: u64,
@@ -249,14 +299,22 @@ pub enum FileNotice {
         /// have no way to.
         confirmed: bool,
     },
-    /// A transfer came to nothing. One that a command to a single user started is told of as
-    /// [`super::super::Notice::Failed`] instead.
+    /// A transfer came to nothing.
     Failed {
+        /// The command's that it ends: a `/file` to a single user.
+        reference: Option<u64>,
         /// Which.
         transfer: Transfer,
         /// What kind of failure.
         code: ErrorCode,
         /// In words; escaped.
         detail: Box<str>,
+    },
+    /// The end of a `/file` that has reached nobody because we stopped it.
+    Cancelled {
+        /// The command's.
+        reference: u64,
+        /// Which, or the first of several.
+        transfer: Transfer,
     },
 }

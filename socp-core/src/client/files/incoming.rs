@@ -14,14 +14,19 @@ use super::super::limits::{Limits, Timing};
 use super::super::{Client, dropped};
 use super::api::{Expected, FileAction, FileNotice, OfferPolicy, TransferId};
 use super::meter::Meter;
+use super::outgoing::PAUSE;
 use super::{own_code, safe_file_name};
 
 /// Smallest block that any implementation sends, in bytes, but for the last of a file: so many chunks a file may
 /// have.
 const SMALLEST_BLOCK: u64 = 128;
 
-/// Between two offers that are refused without asking anybody: each refusal costs us a signature.
-const REFUSE_EVERY: Duration = Duration::from_secs(1);
+/// Offers of one sender that are refused within [`PAUSE`] without asking anybody, at most: each refusal
+/// costs us a signature. Who pauses after a refusal causes half as many ([`Limits::files_out_per_user`]).
+const REFUSALS_PER_USER: usize = 16;
+
+/// The same of all senders together: a tenth of a core's signatures.
+const REFUSALS: usize = 64;
 
 /// A file that somebody offers or sends.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(super) struct Incoming {
     pub(super) credit: u64,
     /// When it moved last.
     moved: Duration,
+    /// When it was accepted.
+    started: Duration,
     meter: Meter,
 }
 
@@ -112,6 +119,7 @@ impl Client {
             bytes: 0,
             credit: 0,
             moved: now.instant,
+            started: now.instant,
             meter: Meter::new(now.instant),
         };
         self.files.incoming.insert(id, file);
@@ -147,7 +155,7 @@ impl Client {
         }
     }
 
-    /// Refuses without asking anybody, now and then: who sends many offers learns nothing from silence.
+    /// Refuses without asking anybody. Who offers more than any client of ours does learns nothing from silence.
     fn refuse(
         &mut self,
         now: Now,
@@ -157,10 +165,15 @@ impl Client {
         why: &str,
         out: &mut Vec<Action>,
     ) {
-        if now.instant < self.files.refuse_at {
+        let refused = &mut self.files.refused;
+        while refused.front().is_some_and(|(at, _)| at.saturating_add(PAUSE) <= now.instant) {
+            refused.pop_front();
+        }
+        let of_user = refused.iter().filter(|(_, user)| user == from).count();
+        if refused.len() >= REFUSALS || of_user >= REFUSALS_PER_USER {
             return dropped(out, "file refused", from.as_str());
         }
-        self.files.refuse_at = now.instant.saturating_add(REFUSE_EVERY);
+        refused.push_back((now.instant, from.clone()));
         let file_id = start.file_id.clone();
         self.acknowledge(now, from, file_id, AckStatus::Refused, None, Some(why), out);
         let detail = format!("{name} of {} was refused: this client {why}", self.directory.label(from));
@@ -182,6 +195,7 @@ impl Client {
         let Some(file) = self.files.incoming.get_mut(&id) else { return };
         file.accepted = true;
         file.moved = now.instant;
+        file.started = now.instant;
         file.meter = Meter::new(now.instant);
         out.push(Action::File(FileAction::Open(id)));
         self.grant(now, id, true, out);
@@ -228,7 +242,8 @@ impl Client {
             None
         };
         if let Some(why) = wrong {
-            return self.fail_incoming(now, id, own_code("FAILED"), why, true, out);
+            let told = Some((AckStatus::Failed, why));
+            return self.fail_incoming(now, id, own_code("FAILED"), why, told, out);
         }
         file.received += 1;
         if file.accepted {
@@ -275,8 +290,9 @@ impl Client {
     pub(super) fn on_file_saved(&mut self, now: Now, id: TransferId, path: PathBuf, out: &mut Vec<Action>) {
         self.tell_other_end(now, id, AckStatus::Done, None, out);
         let Some(transfer) = self.transfer(id) else { return };
-        self.files.incoming.remove(&id);
-        out.push(Action::Notify(Notice::File(FileNotice::Saved { transfer, path })));
+        let Some(file) = self.files.incoming.remove(&id) else { return };
+        let took = now.instant.saturating_sub(file.started);
+        out.push(Action::Notify(Notice::File(FileNotice::Saved { transfer, path, took })));
     }
 
     /// Removes what there is of a file.
@@ -286,22 +302,28 @@ impl Client {
         }
     }
 
+    /// `told` is what the sender is to know of it.
     pub(super) fn fail_incoming(
         &mut self,
         now: Now,
         id: TransferId,
         code: ErrorCode,
         why: &str,
-        tell: bool,
+        told: Option<(AckStatus, &str)>,
         out: &mut Vec<Action>,
     ) {
         let Some(transfer) = self.transfer(id) else { return };
-        if tell {
-            self.tell_other_end(now, id, AckStatus::Failed, Some(why), out);
+        if let Some((status, detail)) = told {
+            self.tell_other_end(now, id, status, Some(detail), out);
         }
         self.drop_incoming(id, out);
         let detail = escape_detail(why);
-        out.push(Action::Notify(Notice::File(FileNotice::Failed { transfer, code, detail })));
+        out.push(Action::Notify(Notice::File(FileNotice::Failed {
+            reference: None,
+            transfer,
+            code,
+            detail,
+        })));
     }
 
     pub(super) fn on_incoming_due(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -311,8 +333,11 @@ impl Client {
             self.files.incoming.iter().filter(|(_, file)| due(file)).map(|(id, _)| *id).collect();
         for id in ids {
             let accepted = self.files.incoming.get(&id).is_some_and(|file| file.accepted);
-            let why = if accepted { "nothing more came" } else { "nobody accepted it in time" };
-            self.fail_incoming(now, id, ErrorCode::Timeout, why, true, out);
+            let (status, why) = match accepted {
+                true => (AckStatus::Failed, "nothing more came"),
+                false => (AckStatus::Expired, "nobody accepted it in time"),
+            };
+            self.fail_incoming(now, id, ErrorCode::Timeout, why, Some((status, why)), out);
         }
     }
 }

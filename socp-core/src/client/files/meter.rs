@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Samples from which the rate is taken: as many seconds, at one a second.
-const SAMPLES: usize = 8;
+/// The rate is that of so long.
+const WINDOW: Duration = Duration::from_secs(8);
+
+/// Samples that are kept for it, at most.
+const SAMPLES: usize = 64;
 
 /// Notes how far a transfer is, now and then.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ impl Meter {
             return None;
         }
         self.samples.push_back((now, done));
-        if self.samples.len() > SAMPLES {
+        // One that is as old as the window stays: the rate is taken from it.
+        let is_old = |(at, _): &(Duration, u64)| at.saturating_add(WINDOW) <= now;
+        while self.samples.get(1).is_some_and(is_old) || self.samples.len() > SAMPLES {
             self.samples.pop_front();
         }
         let (since, before) = *self.samples.front()?;
@@ -51,8 +56,8 @@ mod tests {
         for second in 12..=30 {
             meter.tick(secs(second), 1_000, secs(1));
         }
-        assert_eq!(meter.tick(secs(31), 1_700, secs(1)), Some(100), "700 bytes in seven seconds");
-        assert_eq!(time_left(1_700, 2_700, 100), Some(secs(10)));
+        assert_eq!(meter.tick(secs(31), 1_800, secs(1)), Some(100), "800 bytes in eight seconds");
+        assert_eq!(time_left(1_800, 2_800, 100), Some(secs(10)));
         assert_eq!(time_left(0, 1, 0), None);
     }
 }

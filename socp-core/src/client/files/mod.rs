@@ -19,7 +19,7 @@ mod name;
 mod outgoing;
 mod sealing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::Now;
@@ -50,8 +50,11 @@ pub(super) struct Files {
     next_transfer: u64,
     /// Whose turn it was last.
     served: TransferId,
-    /// Offers that are refused without asking anybody are answered no sooner than this.
-    refuse_at: Duration,
+    /// Users online whose clients have acknowledged something, and when the next file may be offered to each: their
+    /// silence is no client of the standard's.
+    natives: BTreeMap<UserId, Duration>,
+    /// Offers that were lately refused without asking anybody: when, and whose.
+    refused: VecDeque<(Duration, UserId)>,
 }
 
 impl Files {
@@ -69,6 +72,12 @@ impl Files {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 3] {
         [self.sending.len(), self.out.len(), self.incoming.len()]
+    }
+
+    /// Users whose clients acknowledge, and refusals that are remembered.
+    #[cfg(test)]
+    pub(super) fn memories(&self) -> [usize; 2] {
+        [self.natives.len(), self.refused.len()]
     }
 
     #[cfg(test)]
@@ -110,26 +119,49 @@ impl Client {
     }
 
     fn find_offer(&self, id: Option<TransferId>) -> Result<TransferId, String> {
-        let offers = self.files.incoming.iter().filter(|(_, file)| !file.accepted);
-        self.pick(id, offers.map(|(id, _)| *id).collect(), "no file waits to be accepted")
+        let waits = |file: &Incoming| !file.accepted;
+        if let Some(id) = id {
+            return match self.files.incoming.get(&id) {
+                Some(file) if waits(file) => Ok(id),
+                Some(_) => Err(format!("file {id} is accepted already")),
+                None => Err(format!("nobody offers a file {id}")),
+            };
+        }
+        let offers = self.files.incoming.iter().filter(|(_, file)| waits(file));
+        self.the_only(offers.map(|(id, _)| *id).collect(), "no file waits to be accepted")
     }
 
     fn find_transfer(&self, id: Option<TransferId>) -> Result<TransferId, String> {
-        let all = self.files.out.keys().chain(self.files.incoming.keys());
-        self.pick(id, all.copied().collect(), "no file is under way")
+        if let Some(id) = id {
+            let exists = self.transfer(id).is_some();
+            return exists.then_some(id).ok_or_else(|| format!("there is no file {id}"));
+        }
+        // Of what goes to everybody, the first stands for all.
+        let going = self.files.sending.keys().flat_map(|source| {
+            let several = if self.goes_to_all(*source) { 1 } else { usize::MAX };
+            self.transfers_of(*source).into_iter().take(several)
+        });
+        self.the_only(going.chain(self.files.incoming.keys().copied()).collect(), "no file is under way")
     }
 
-    /// The one that is named, or the only one there is.
-    fn pick(&self, id: Option<TransferId>, all: Vec<TransferId>, none: &str) -> Result<TransferId, String> {
-        match (id, all.as_slice()) {
-            (_, []) => Err(none.to_owned()),
-            (None, [only]) => Ok(*only),
-            (Some(id), _) if all.contains(&id) => Ok(id),
-            (_, _) => {
-                let names = all
-                    .iter()
-                    .filter_map(|id| self.transfer(*id))
-                    .map(|transfer| format!("{} ({} of {})", transfer.id, transfer.name, transfer.label));
+    /// The only one there is.
+    fn the_only(&self, all: Vec<TransferId>, none: &str) -> Result<TransferId, String> {
+        match all.as_slice() {
+            [] => Err(none.to_owned()),
+            [only] => Ok(*only),
+            [_, _, ..] => {
+                let names = all.iter().filter_map(|id| self.transfer(*id)).map(|transfer| {
+                    let Transfer { id, direction, label, name, .. } = transfer;
+                    match direction {
+                        Direction::Out
+                            if self.source_of(id).is_some_and(|source| self.goes_to_all(source)) =>
+                        {
+                            format!("{id} ({name} to all)")
+                        }
+                        Direction::Out => format!("{id} ({name} to {label})"),
+                        Direction::In => format!("{id} ({name} of {label})"),
+                    }
+                });
                 Err(format!("which one: {}?", names.collect::<Vec<_>>().join(", ")))
             }
         }
@@ -137,13 +169,13 @@ impl Client {
 
     /// A transfer as people see it.
     fn transfer(&self, id: TransferId) -> Option<Transfer> {
-        let (direction, user_id, name, size) = match (self.files.out.get(&id), self.files.incoming.get(&id)) {
-            (Some(file), _) => {
-                let sending = self.files.sending.get(&file.source)?;
-                (Direction::Out, &file.to, &sending.name, sending.info.as_ref()?.size)
-            }
-            (None, Some(file)) => (Direction::In, &file.from, &file.name, file.size),
-            (None, None) => return None,
+        let files = &self.files;
+        let (direction, user_id, name, size) = if let Some(file) = files.incoming.get(&id) {
+            (Direction::In, &file.from, &file.name, file.size)
+        } else {
+            let sending = files.sending.get(&self.source_of(id)?)?;
+            let to = files.out.get(&id).map(|file| &file.to).or_else(|| sending.waits(id))?;
+            (Direction::Out, to, &sending.name, sending.info.as_ref()?.size)
         };
         let label = match self.files.incoming.get(&id) {
             Some(Incoming { anonymous: true, .. }) => {
@@ -165,12 +197,19 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         let Some(transfer) = self.transfer(id) else { return };
-        self.tell_other_end(now, id, status, None, out);
-        match transfer.direction {
-            Direction::Out => self.end_outgoing(id, Err((own_code("CANCELLED"), "cancelled".into())), out),
-            Direction::In => self.drop_incoming(id, out),
+        let ids = match self.source_of(id) {
+            Some(source) if self.goes_to_all(source) => self.transfers_of(source),
+            Some(_) | None => vec![id],
+        };
+        let others = ids.iter().copied().filter(|other| *other != id).collect();
+        out.push(Action::Notify(Notice::File(FileNotice::Stopped { reference, transfer, others })));
+        for id in ids {
+            self.tell_other_end(now, id, status, None, out);
+            match self.source_of(id) {
+                Some(source) => self.stop_sending(source, id, out),
+                None => self.drop_incoming(id, out),
+            }
         }
-        out.push(Action::Notify(Notice::File(FileNotice::Stopped { reference, transfer })));
     }
 
     /// ACK ✚ about a transfer, if there is a session.
@@ -230,6 +269,12 @@ impl Client {
         let (true, true, Some(status)) = (proven, meant, ack.status) else {
             return super::dropped(out, "acknowledgement that proves nothing", from.as_str());
         };
+        if self.directory.is_online(&from) {
+            self.files.natives.entry(from.clone()).or_default();
+            for file in self.files.out.values_mut().filter(|file| file.to == from) {
+                file.native = true;
+            }
+        }
         let why = ack.detail.as_deref().unwrap_or_default();
         let mut outgoing = self.files.out.iter();
         let sent = outgoing.find(|(_, file)| file.file_id == ack.msg_ref && file.to == from);
@@ -241,14 +286,8 @@ impl Client {
                 let label = self.directory.label(&from);
                 let did =
                     if status == AckStatus::Cancelled { "has cancelled it" } else { "could not send it" };
-                self.fail_incoming(
-                    now,
-                    id,
-                    own_code("CANCELLED"),
-                    &with_reason(&label, did, why),
-                    false,
-                    out,
-                );
+                let why = with_reason(&label, did, why);
+                self.fail_incoming(now, id, own_code("CANCELLED"), &why, None, out);
             }
             (_, _) => super::dropped(out, "acknowledgement of nothing", from.as_str()),
         }
@@ -267,13 +306,13 @@ impl Client {
         let meant = |file: &Outgoing| file.to.as_str() == &**to && (!starts || Some(file.ts) == *ts);
         let ids: Vec<_> = self.files.out.iter().filter(|(_, file)| meant(file)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.end_outgoing(id, Err((report.code.clone(), detail.clone())), out);
+            self.end_outgoing(now, id, Err((report.code.clone(), detail.clone())), out);
         }
         let from = |file: &Incoming| !starts && file.accepted && file.from.as_str() == &**to;
         let ids: Vec<_> =
             self.files.incoming.iter().filter(|(_, file)| from(file)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.fail_incoming(now, id, report.code.clone(), &detail, false, out);
+            self.fail_incoming(now, id, report.code.clone(), &detail, None, out);
         }
         true
     }
@@ -281,26 +320,29 @@ impl Client {
     /// The other end has gone: its files go with it.
     pub(super) fn on_other_end_gone(&mut self, now: Now, user: &UserId, label: &str, out: &mut Vec<Action>) {
         let why = format!("{label} has gone");
+        // Who comes back may do so with another program.
+        self.files.natives.remove(user);
         let ids: Vec<_> =
             self.files.out.iter().filter(|(_, file)| file.to == *user).map(|(id, _)| *id).collect();
         for id in ids {
-            self.end_outgoing(id, Err((ErrorCode::UserNotFound, why.as_str().into())), out);
+            self.end_outgoing(now, id, Err((ErrorCode::UserNotFound, why.as_str().into())), out);
         }
         let ids: Vec<_> =
             self.files.incoming.iter().filter(|(_, file)| file.from == *user).map(|(id, _)| *id).collect();
         for id in ids {
-            self.fail_incoming(now, id, ErrorCode::UserNotFound, &why, false, out);
+            self.fail_incoming(now, id, ErrorCode::UserNotFound, &why, None, out);
         }
     }
 
     /// The session has ended, and with it all that was under way: the others were told that we have gone. What is not
     /// offered yet waits for the next one.
     pub(super) fn on_files_cut_off(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
+        self.files.natives.clear();
         for id in self.files.out.keys().copied().collect::<Vec<_>>() {
-            self.end_outgoing(id, Err((ErrorCode::Timeout, why.into())), out);
+            self.end_outgoing(now, id, Err((ErrorCode::Timeout, why.into())), out);
         }
         for id in self.files.incoming.keys().copied().collect::<Vec<_>>() {
-            self.fail_incoming(now, id, ErrorCode::Timeout, why, false, out);
+            self.fail_incoming(now, id, ErrorCode::Timeout, why, None, out);
         }
     }
 
@@ -316,7 +358,7 @@ impl Client {
     pub(super) fn fail_files(&mut self, why: &str, out: &mut Vec<Action>) {
         let now = Now { instant: self.clock.instant, unix_ms: 0 };
         for sending in self.files.sending.values_mut() {
-            sending.give_up((ErrorCode::Timeout, why.into()));
+            sending.give_up(ErrorCode::Timeout, &format!("{}: {why}", sending.name));
         }
         self.on_files_cut_off(now, why, out);
         for source in self.files.sending.keys().copied().collect::<Vec<_>>() {
@@ -327,18 +369,19 @@ impl Client {
     pub(super) fn on_file_event(&mut self, now: Now, event: FileEvent, out: &mut Vec<Action>) {
         match event {
             FileEvent::Read { source, result } => self.on_file_read(source, result, out),
-            FileEvent::OfferWritten(id) => self.on_offer_written(now, id),
+            FileEvent::OfferWritten(id) => self.on_offer_written(now, id, out),
             FileEvent::Written { transfer, chunks } => self.on_chunks_written(now, transfer, chunks, out),
             FileEvent::SendFailed { transfer, why } => {
-                self.tell_other_end(now, transfer, AckStatus::Failed, Some(&why), out);
-                self.end_outgoing(transfer, Err((own_code("NO_FILE"), escape_detail(&why))), out);
+                self.tell_other_end(now, transfer, AckStatus::Failed, None, out);
+                self.end_outgoing(now, transfer, Err((own_code("NO_FILE"), escape_detail(&why))), out);
             }
             FileEvent::Opened { transfer, chunks, bytes } => {
                 self.on_chunks_opened(now, transfer, chunks, bytes, out);
             }
             FileEvent::Saved { transfer, path } => self.on_file_saved(now, transfer, path, out),
-            FileEvent::ReceiveFailed { transfer, why } => {
-                self.fail_incoming(now, transfer, own_code("NOT_SAVED"), &why, true, out);
+            FileEvent::ReceiveFailed { transfer, kind, why } => {
+                let told = Some((AckStatus::Failed, kind.words()));
+                self.fail_incoming(now, transfer, own_code("NOT_SAVED"), &why, told, out);
             }
         }
     }

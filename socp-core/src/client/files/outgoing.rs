@@ -1,6 +1,6 @@
 //! Files that we send.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,16 +17,30 @@ use super::super::directory::Unresolved;
 use super::super::inbox::failed;
 use super::super::label::{escape_detail, escape_label};
 use super::super::limits::{Limits, Timing};
-use super::api::{FileAction, FileInfo, FileNotice, SourceId, TransferId};
+use super::api::{Direction, FileAction, FileInfo, FileNotice, SourceId, Transfer, TransferId};
 use super::meter::Meter;
 use super::sealing::{BLOCK, ChunkRun, Offer, RUN};
-use super::{own_code, safe_file_name, with_reason};
+use super::{Files, own_code, safe_file_name, with_reason};
 
 /// What `/file` calls everybody.
 const EVERYBODY: &str = "public";
 
+/// After a refusal nothing more is offered to whoever refused for so long: who refuses unasked bounds how often.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
 /// Why a file did not reach somebody.
 pub(super) type Failure = (ErrorCode, Box<str>);
+
+/// Why a file has reached nobody.
+#[derive(Debug)]
+enum Fiasco {
+    /// It was offered to nobody.
+    NotOffered(Failure),
+    /// The first of its transfers has failed.
+    Failed(Transfer, Failure),
+    /// We stopped it.
+    Stopped(Transfer),
+}
 
 /// A file that the user wants sent.
 #[derive(Debug)]
@@ -36,16 +50,25 @@ pub(super) struct Sending {
     /// Known once it was read through.
     pub(super) info: Option<FileInfo>,
     to_all: bool,
-    /// Recipients to whom it was not offered yet.
-    waiting: VecDeque<UserId>,
+    /// Recipients to whom it was not offered yet. They get their numbers once it was read through.
+    waiting: VecDeque<Waiting>,
     /// Transfers that are under way.
     open: usize,
     /// Recipients who have it.
     done: Vec<UserId>,
     failed: usize,
-    why: Option<Failure>,
+    why: Option<Fiasco>,
     /// Whether everybody who has it has said so.
     confirmed: bool,
+}
+
+/// Somebody to whom a file was not offered yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) id: TransferId,
+    pub(super) to: UserId,
+    /// Whether the user knows that it waits for other files.
+    told: bool,
 }
 
 /// A file on its way to one user.
@@ -61,12 +84,16 @@ pub(super) struct Outgoing {
     /// Chunks of the file.
     total: u64,
     flow: Flow,
+    /// Whether the recipient's client has ever acknowledged anything.
+    pub(super) native: bool,
     /// Chunks that the border has, or has written.
     issued: u64,
     /// Chunks that are on the socket.
     written: u64,
     /// FILE_END is sent.
     ended: bool,
+    /// When it could go.
+    started: Option<Duration>,
     /// When the other end said something last.
     heard: Duration,
     meter: Meter,
@@ -75,7 +102,7 @@ pub(super) struct Outgoing {
 /// What is known of the other end, and so how far we may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// FILE_START has no answer yet. Once it is written, until when one may come.
+    /// FILE_START has no answer yet. When it was written.
     Unanswered(Option<Duration>),
     /// A native client has the offer, and nobody has accepted it.
     Held,
@@ -86,11 +113,27 @@ enum Flow {
 }
 
 impl Sending {
+    /// A transfer has failed. One to a single user ends the command, too.
+    fn fail(&mut self, transfer: Transfer, (code, why): Failure, out: &mut Vec<Action>) {
+        self.failed += 1;
+        if self.to_all {
+            let (transfer, code, detail) = (transfer.clone(), code.clone(), escape_detail(&why));
+            let failed = FileNotice::Failed { reference: None, transfer, code, detail };
+            out.push(Action::Notify(Notice::File(failed)));
+        }
+        self.why.get_or_insert(Fiasco::Failed(transfer, (code, why)));
+    }
+
+    /// To whom the transfer of that number will go.
+    pub(super) fn waits(&self, id: TransferId) -> Option<&UserId> {
+        self.waiting.iter().find(|waiting| waiting.id == id).map(|waiting| &waiting.to)
+    }
+
     /// Those who wait for it wait in vain.
-    pub(super) fn give_up(&mut self, why: Failure) {
+    pub(super) fn give_up(&mut self, code: ErrorCode, why: &str) {
         self.failed += self.waiting.len();
         self.waiting.clear();
-        self.why.get_or_insert(why);
+        self.why.get_or_insert_with(|| Fiasco::NotOffered((code, why.into())));
     }
 }
 
@@ -126,20 +169,18 @@ impl Outgoing {
         })
     }
 
-    /// When it has failed, unless something happens.
-    fn dead_at(&self, timing: &Timing) -> Option<Duration> {
+    /// When it has failed or is paced, unless something happens.
+    pub(super) fn deadline(&self, timing: &Timing) -> Option<Duration> {
         match self.flow {
+            // An answer must come from a native: its silence is a failure.
+            Flow::Unanswered(since) => {
+                let patience = if self.native { timing.file_idle } else { timing.file_answer };
+                since.map(|since| since.saturating_add(patience))
+            }
             Flow::Held => Some(self.heard.saturating_add(timing.file_offer)),
             Flow::Credit(_) => Some(self.heard.saturating_add(timing.file_idle)),
             // Nobody will say anything; that the link takes no more would end the link.
-            Flow::Unanswered(_) | Flow::Blind(_) => None,
-        }
-    }
-
-    pub(super) fn deadline(&self, timing: &Timing) -> Option<Duration> {
-        match self.flow {
-            Flow::Unanswered(until) => until,
-            Flow::Held | Flow::Credit(_) | Flow::Blind(_) => self.dead_at(timing),
+            Flow::Blind(_) => None,
         }
     }
 }
@@ -157,12 +198,12 @@ impl Client {
             failed(out, Some(reference), ErrorCode::UserNotFound, why);
         };
         let to_all = to == EVERYBODY;
-        let recipients: VecDeque<UserId> = if to_all {
+        let recipients: Vec<UserId> = if to_all {
             self.directory.ids().cloned().collect()
         } else {
             match self.directory.resolve(to) {
                 Ok(user) if user == self.config.user_id => return nobody(out, "that is you"),
-                Ok(user) => VecDeque::from([user]),
+                Ok(user) => vec![user],
                 Err(Unresolved::Unknown) => {
                     return nobody(out, &format!("nobody online is called {to}"));
                 }
@@ -188,7 +229,10 @@ impl Client {
             name: safe_file_name(&name).into(),
             info: None,
             to_all,
-            waiting: recipients,
+            waiting: recipients
+                .into_iter()
+                .map(|to| Waiting { id: TransferId::default(), to, told: false })
+                .collect(),
             open: 0,
             done: Vec::new(),
             failed: 0,
@@ -206,11 +250,18 @@ impl Client {
         result: Result<FileInfo, Box<str>>,
         out: &mut Vec<Action>,
     ) {
-        let Some(sending) = self.files.sending.get_mut(&source) else { return };
+        let Files { sending, next_transfer, .. } = &mut self.files;
+        let Some(sending) = sending.get_mut(&source) else { return };
         match result {
-            Ok(info) => sending.info = Some(info),
+            Ok(info) => {
+                sending.info = Some(info);
+                for waiting in &mut sending.waiting {
+                    *next_transfer += 1;
+                    waiting.id = TransferId(*next_transfer);
+                }
+            }
             Err(why) => {
-                sending.give_up((own_code("NO_FILE"), why));
+                sending.give_up(own_code("NO_FILE"), &why);
                 self.finish_sending(source, out);
             }
         }
@@ -218,12 +269,7 @@ impl Client {
 
     /// With a session: offers files, and has chunks sealed while there is room at the border.
     pub(in super::super) fn pump_files(&mut self, now: Now, out: &mut Vec<Action>) {
-        while self.files.out.len() < self.config.limits.files_out.max(1) {
-            let mut sending = self.files.sending.iter_mut().filter(|(_, sending)| sending.info.is_some());
-            let next = sending.find_map(|(source, sending)| Some((*source, sending.waiting.pop_front()?)));
-            let Some((source, to)) = next else { break };
-            self.offer(now, source, to, out);
-        }
+        self.offer_waiting(now, out);
         // Everybody in turn, from the one after whoever had the last.
         let ids = || {
             let served = self.files.served;
@@ -249,18 +295,65 @@ impl Client {
         }
     }
 
+    /// Offers what waits, as far as there is room, and says of the rest that it waits.
+    fn offer_waiting(&mut self, now: Now, out: &mut Vec<Action>) {
+        let mut under_way = self.under_way();
+        let Limits { files_out, files_out_per_user, .. } = self.config.limits;
+        let (files_out, files_out_per_user) = (files_out.max(1), files_out_per_user.max(1));
+        let Files { sending, out: open, natives, .. } = &mut self.files;
+        let mut room = files_out.saturating_sub(open.len());
+        let (mut next, mut stuck) = (Vec::new(), Vec::new());
+        for (source, sending) in sending.iter_mut().filter(|(_, sending)| sending.info.is_some()) {
+            sending.waiting.retain_mut(|waiting| {
+                let open = under_way.entry(waiting.to.clone()).or_default();
+                let is_full = room == 0 || *open >= files_out_per_user;
+                let rests = natives.get(&waiting.to).is_some_and(|until| *until > now.instant);
+                if is_full && !waiting.told {
+                    waiting.told = true;
+                    stuck.push(waiting.id);
+                }
+                if is_full || rests {
+                    return true;
+                }
+                *open += 1;
+                room -= 1;
+                next.push((*source, waiting.id, waiting.to.clone()));
+                false
+            });
+        }
+        for (source, id, to) in next {
+            self.offer(now, source, id, to, out);
+        }
+        for transfer in stuck.into_iter().filter_map(|id| self.transfer(id)) {
+            out.push(Action::Notify(Notice::File(FileNotice::Waiting(transfer))));
+        }
+    }
+
+    /// How many transfers there are to each user.
+    fn under_way(&self) -> BTreeMap<UserId, usize> {
+        let mut under_way = BTreeMap::new();
+        for file in self.files.out.values() {
+            *under_way.entry(file.to.clone()).or_default() += 1;
+        }
+        under_way
+    }
+
     fn chunks_in_flight(&self) -> u64 {
         self.files.out.values().map(Outgoing::in_flight).sum()
     }
 
-    fn offer(&mut self, now: Now, source: SourceId, to: UserId, out: &mut Vec<Action>) {
+    fn offer(&mut self, now: Now, source: SourceId, id: TransferId, to: UserId, out: &mut Vec<Action>) {
         let key = self.key_of(&to).filter(|_| self.directory.is_online(&to)).cloned();
         let label = self.directory.label(&to);
+        let native = self.files.natives.contains_key(&to);
         let Some(sending) = self.files.sending.get_mut(&source) else { return };
-        let (Some(info), Some(key)) = (&sending.info, key) else {
-            sending.failed += 1;
-            let why = format!("{label} is no longer online");
-            sending.why.get_or_insert((ErrorCode::UserNotFound, why.into()));
+        let Some(info) = &sending.info else { return };
+        let name = escape_label(&sending.name).into();
+        let transfer =
+            Transfer { id, direction: Direction::Out, user_id: to.clone(), label, name, size: info.size };
+        let Some(key) = key else {
+            let failure = (ErrorCode::UserNotFound, format!("{} is no longer online", transfer.label).into());
+            sending.fail(transfer, failure, out);
             return self.finish_sending(source, out);
         };
         let mut random = [0; 16];
@@ -288,14 +381,15 @@ impl Client {
             ts,
             total: info.size.div_ceil(BLOCK),
             flow: Flow::Unanswered(None),
+            native,
             issued: 0,
             written: 0,
             ended: false,
+            started: None,
             heard: now.instant,
             meter: Meter::new(now.instant),
         };
         sending.open += 1;
-        let id = self.files.new_transfer();
         self.files.out.insert(id, file);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
         let dialect = self.dialect();
@@ -308,22 +402,33 @@ impl Client {
             dialect,
             start,
         })));
-        if let Some(transfer) = self.transfer(id) {
-            out.push(Action::Notify(Notice::File(FileNotice::Offering(transfer))));
-        }
+        out.push(Action::Notify(Notice::File(FileNotice::Offering(transfer))));
     }
 
-    pub(super) fn on_offer_written(&mut self, now: Now, id: TransferId) {
-        let until = now.instant.saturating_add(self.config.timing.file_answer);
+    pub(super) fn on_offer_written(&mut self, now: Now, id: TransferId, out: &mut Vec<Action>) {
         let mute = self.dialect().profile().omits.contains(&FrameType::Ack);
         if let Some(file) = self.files.out.get_mut(&id)
             && file.flow == Flow::Unanswered(None)
         {
-            file.flow = match mute {
-                // Whatever the recipient's program is: no answer gets through.
-                true => Flow::Blind(now.instant),
-                false => Flow::Unanswered(Some(until)),
-            };
+            if !mute {
+                file.flow = Flow::Unanswered(Some(now.instant));
+                return;
+            }
+            // Whatever the recipient's program is: no answer gets through.
+            file.flow = Flow::Blind(now.instant);
+            self.begin_sending(now, id, out);
+        }
+    }
+
+    /// A file may go.
+    fn begin_sending(&mut self, now: Now, id: TransferId, out: &mut Vec<Action>) {
+        let Some(file) = self.files.out.get_mut(&id) else { return };
+        file.meter = Meter::new(now.instant);
+        // After some silence there may be an answer still.
+        if file.started.replace(now.instant).is_none()
+            && let Some(transfer) = self.transfer(id)
+        {
+            out.push(Action::Notify(Notice::File(FileNotice::Started(transfer))));
         }
     }
 
@@ -348,19 +453,27 @@ impl Client {
             }
             (AckStatus::Ready, flow) => {
                 let before = if let Flow::Credit(before) = flow { before } else { 0 };
-                if before == 0 {
-                    file.meter = Meter::new(now.instant);
-                }
                 file.flow = Flow::Credit(before.max(credit.unwrap_or(file.total)));
+                if before == 0 {
+                    self.begin_sending(now, id, out);
+                }
                 return;
             }
             (AckStatus::Waiting, Flow::Held | Flow::Credit(_)) | (AckStatus::Other, _) => return,
             (AckStatus::Done, _) => Ok(true),
-            (AckStatus::Refused, _) => fail("REFUSED", "does not take it"),
+            (AckStatus::Refused, _) => {
+                if let Some(next_offer) = self.files.natives.get_mut(&file.to) {
+                    *next_offer = now.instant.saturating_add(PAUSE);
+                }
+                fail("REFUSED", "does not take it")
+            }
+            (AckStatus::Expired, _) => {
+                Err((ErrorCode::Timeout, format!("{label} has not accepted it in time").into()))
+            }
             (AckStatus::Cancelled, _) => fail("CANCELLED", "has cancelled it"),
             (AckStatus::Failed, _) => fail("FAILED", "could not save it"),
         };
-        self.end_outgoing(id, outcome, out);
+        self.end_outgoing(now, id, outcome, out);
     }
 
     /// The next blocks of a transfer, if it may go on.
@@ -421,13 +534,19 @@ impl Client {
         };
         self.send_to_user(&to, ts, &Payload::FileEnd(end), out);
         if matches!(flow, Flow::Blind(_)) {
-            self.end_outgoing(id, Ok(false), out);
+            self.end_outgoing(now, id, Ok(false), out);
         }
     }
 
     /// A transfer is over. `Ok` says whether the other end has confirmed it.
-    pub(super) fn end_outgoing(&mut self, id: TransferId, how: Result<bool, Failure>, out: &mut Vec<Action>) {
-        let transfer = self.transfer(id);
+    pub(super) fn end_outgoing(
+        &mut self,
+        now: Now,
+        id: TransferId,
+        how: Result<bool, Failure>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(transfer) = self.transfer(id) else { return };
         let Some(file) = self.files.out.remove(&id) else { return };
         let Some(sending) = self.files.sending.get_mut(&file.source) else { return };
         sending.open -= 1;
@@ -435,17 +554,45 @@ impl Client {
             Ok(confirmed) => {
                 sending.confirmed &= confirmed;
                 sending.done.push(file.to);
+                let took = now.instant.saturating_sub(file.started.unwrap_or(now.instant));
+                out.push(Action::Notify(Notice::File(FileNotice::Arrived { transfer, confirmed, took })));
             }
-            Err((code, detail)) => {
-                sending.failed += 1;
-                sending.why.get_or_insert_with(|| (code.clone(), detail.clone()));
-                if let (true, Some(transfer)) = (sending.to_all, transfer) {
-                    let detail = escape_detail(&detail);
-                    out.push(Action::Notify(Notice::File(FileNotice::Failed { transfer, code, detail })));
-                }
-            }
+            Err(failure) => sending.fail(transfer, failure, out),
         }
         self.finish_sending(file.source, out);
+    }
+
+    /// A transfer is over because we said so, whether it was offered or not.
+    pub(super) fn stop_sending(&mut self, source: SourceId, id: TransferId, out: &mut Vec<Action>) {
+        let Some(transfer) = self.transfer(id) else { return };
+        let Some(sending) = self.files.sending.get_mut(&source) else { return };
+        match self.files.out.remove(&id) {
+            Some(_) => sending.open -= 1,
+            None => sending.waiting.retain(|waiting| waiting.id != id),
+        }
+        sending.failed += 1;
+        sending.why = Some(Fiasco::Stopped(transfer));
+        self.finish_sending(source, out);
+    }
+
+    /// Which file a transfer of ours is of.
+    pub(super) fn source_of(&self, id: TransferId) -> Option<SourceId> {
+        let waits = |(_, sending): &(&SourceId, &Sending)| sending.waits(id).is_some();
+        let open = self.files.out.get(&id).map(|file| file.source);
+        open.or_else(|| self.files.sending.iter().find(waits).map(|(source, _)| *source))
+    }
+
+    /// Transfers of a file of ours, those that wait included.
+    pub(super) fn transfers_of(&self, source: SourceId) -> Vec<TransferId> {
+        let open = self.files.out.iter().filter(|(_, file)| file.source == source).map(|(id, _)| *id);
+        let sending = self.files.sending.get(&source).filter(|sending| sending.info.is_some());
+        let waiting = sending.into_iter().flat_map(|sending| &sending.waiting).map(|waiting| waiting.id);
+        open.chain(waiting).collect()
+    }
+
+    /// Whether a file of ours goes to everybody.
+    pub(super) fn goes_to_all(&self, source: SourceId) -> bool {
+        self.files.sending.get(&source).is_some_and(|sending| sending.to_all)
     }
 
     /// Ends the command if that was the last recipient.
@@ -457,39 +604,46 @@ impl Client {
         let Some(sending) = self.files.sending.remove(&source) else { return };
         out.push(Action::File(FileAction::Close(source)));
         let Sending { reference, name, to_all, done, failed: lost, why, confirmed, .. } = sending;
-        let to = match done.first() {
-            Some(_) if to_all => SentTo::Everyone { recipients: done.len(), failed: lost },
-            Some(user) => SentTo::User { user_id: user.clone(), label: self.directory.label(user) },
-            None => {
-                let (code, why) = why.unwrap_or((ErrorCode::Timeout, "not sent".into()));
-                return failed(out, Some(reference), code, &why);
+        let name: Box<str> = escape_label(&name).into();
+        let to = match (done.first(), why) {
+            (Some(_), _) if to_all => SentTo::Everyone { recipients: done.len(), failed: lost },
+            (Some(user), _) => SentTo::User { user_id: user.clone(), label: self.directory.label(user) },
+            (None, Some(Fiasco::Stopped(transfer))) => {
+                return out.push(Action::Notify(Notice::File(FileNotice::Cancelled { reference, transfer })));
             }
+            (None, Some(Fiasco::Failed(transfer, (code, detail)))) if !to_all => {
+                let (reference, detail) = (Some(reference), escape_detail(&detail));
+                let failed = FileNotice::Failed { reference, transfer, code, detail };
+                return out.push(Action::Notify(Notice::File(failed)));
+            }
+            (None, Some(Fiasco::Failed(_, (code, why)))) => {
+                return failed(out, Some(reference), code, &format!("{name} has reached nobody: {why}"));
+            }
+            (None, Some(Fiasco::NotOffered((code, why)))) => return failed(out, Some(reference), code, &why),
+            (None, None) => return failed(out, Some(reference), ErrorCode::Timeout, "not sent"),
         };
-        let name = escape_label(&name).into();
         out.push(Action::Notify(Notice::File(FileNotice::Sent { reference, name, to, confirmed })));
     }
 
     pub(super) fn on_outgoing_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        let timing = self.config.timing.clone();
-        for file in self.files.out.values_mut() {
-            if let Flow::Unanswered(Some(until)) = file.flow
-                && until <= now.instant
-            {
-                file.flow = Flow::Blind(now.instant);
-                file.meter = Meter::new(now.instant);
-            }
-        }
-        let dead = |file: &Outgoing| file.dead_at(&timing).is_some_and(|at| at <= now.instant);
-        let ids: Vec<_> = self.files.out.iter().filter(|(_, file)| dead(file)).map(|(id, _)| *id).collect();
+        let timing = &self.config.timing;
+        let due = |file: &Outgoing| file.deadline(timing).is_some_and(|at| at <= now.instant);
+        let ids: Vec<_> = self.files.out.iter().filter(|(_, file)| due(file)).map(|(id, _)| *id).collect();
         for id in ids {
-            let Some(file) = self.files.out.get(&id) else { continue };
+            let Some(file) = self.files.out.get_mut(&id) else { continue };
             let label = self.directory.label(&file.to);
             let why = match file.flow {
+                Flow::Unanswered(_) if !file.native => {
+                    file.flow = Flow::Blind(now.instant);
+                    self.begin_sending(now, id, out);
+                    continue;
+                }
+                Flow::Unanswered(_) => format!("{label} does not answer"),
                 Flow::Held => format!("{label} has not accepted it in time"),
-                Flow::Unanswered(_) | Flow::Credit(_) | Flow::Blind(_) => format!("{label} answers no more"),
+                Flow::Credit(_) | Flow::Blind(_) => format!("{label} answers no more"),
             };
             self.tell_other_end(now, id, AckStatus::Cancelled, Some("it took too long"), out);
-            self.end_outgoing(id, Err((ErrorCode::Timeout, why.into())), out);
+            self.end_outgoing(now, id, Err((ErrorCode::Timeout, why.into())), out);
         }
     }
 
@@ -498,6 +652,24 @@ impl Client {
         let limits = &self.config.limits;
         let room = limits.chunks_in_flight.saturating_sub(self.chunks_in_flight());
         let paced = self.files.out.values().filter_map(|file| file.paced_at(limits));
-        paced.min().filter(|_| room >= RUN && self.is_ready())
+        let chunks = paced.min().filter(|_| room >= RUN);
+        chunks.into_iter().chain(self.next_offer_at()).min().filter(|_| self.is_ready())
+    }
+
+    /// When somebody who has refused a file may be offered the next, if there is one and room for it.
+    fn next_offer_at(&self) -> Option<Duration> {
+        let Limits { files_out, files_out_per_user, .. } = self.config.limits;
+        let waiting = self.files.sending.values().filter(|sending| sending.info.is_some());
+        let mut waiting = waiting.flat_map(|sending| &sending.waiting).peekable();
+        if waiting.peek().is_none() || self.files.out.len() >= files_out.max(1) {
+            return None;
+        }
+        let under_way = self.under_way();
+        let has_room =
+            |user: &UserId| under_way.get(user).is_none_or(|open| *open < files_out_per_user.max(1));
+        let rests = waiting.filter(|waiting| has_room(&waiting.to));
+        // What is due was offered.
+        let rests = rests.filter_map(|waiting| self.files.natives.get(&waiting.to));
+        rests.copied().filter(|at| *at > self.clock.instant).min()
     }
 }

@@ -83,7 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..10_u8).prop_map(Step::SendFile),
         4 => (any::<u8>(), 0..20_000_u16).prop_map(|(which, size)| Step::FileRead(which, size)),
         6 => any::<u8>().prop_map(Step::ChunksWritten),
-        5 => (any::<u8>(), 0..7_u8, 0..60_u16).prop_map(|(which, status, credit)| Step::Answer(which, status, credit)),
+        5 => (any::<u8>(), 0..8_u8, 0..60_u16).prop_map(|(which, status, credit)| Step::Answer(which, status, credit)),
         4 => (0..8_u8, 0..3_u8, 0..9_000_u16).prop_map(|(from, file, size)| Step::Offer(from, file, size)),
         6 => (0..8_u8, 0..3_u8, 0..4_u8).prop_map(|(from, file, index)| Step::Chunk(from, file, index)),
         1 => (0..8_u8, 0..3_u8).prop_map(|(from, file)| Step::FileEnd(from, file)),
@@ -163,6 +163,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
         shown: 5,
         long_texts: 2,
         files_out: 3,
+        files_out_per_user: 2,
         chunks_in_flight: 40,
         file_window: 8,
         blind_chunks: 20,
@@ -316,6 +317,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
                     AckStatus::Ready,
                     AckStatus::Done,
                     AckStatus::Refused,
+                    AckStatus::Expired,
                     AckStatus::Failed,
                 ]
                 .get(usize::from(*status));
@@ -371,7 +373,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
                 scene.handle(Event::File(match what {
                     0 => FileEvent::Opened { transfer, chunks: 1, bytes: 446 },
                     1 => FileEvent::Saved { transfer, path: "/x".into() },
-                    2.. => FileEvent::ReceiveFailed { transfer, why: "no".into() },
+                    2.. => FileEvent::ReceiveFailed { transfer, kind: FailureKind::System, why: "no".into() },
                 }))
             }
             Step::HelloAck => scene.receive(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
@@ -422,6 +424,8 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
     assert!(scene.client.users().len() <= limits.users);
     assert!(scene.client.parts.len() <= limits.long_texts);
     assert!(scene.client.strangers.len() <= limits.strangers);
+    let [natives, refused] = scene.client.files.memories();
+    assert!(natives <= limits.users && refused <= 64);
     let [sending, out, incoming] = scene.client.files.sizes();
     assert!(sending <= limits.files_out && out <= limits.files_out);
     assert!(incoming <= limits.files_in && scene.client.files.in_flight() <= limits.chunks_in_flight);

@@ -189,7 +189,9 @@ fn a_file_goes_as_far_as_its_recipient_has_room_and_ends_when_it_has_arrived() {
 
     assert_eq!(scene.answer("bob", &start, AckStatus::Waiting, None), []);
     assert_eq!(file_actions(&scene.live(secs(500))).len(), 0);
-    assert_eq!(runs(&scene.answer("bob", &start, AckStatus::Ready, Some(20))), [(0, 16), (16, 4)]);
+    let actions = scene.answer("bob", &start, AckStatus::Ready, Some(20));
+    assert_eq!(runs(&actions), [(0, 16), (16, 4)]);
+    assert!(matches!(file_notices(&actions)[..], [FileNotice::Started(transfer)] if transfer.id == id));
     // Older words take nothing back.
     assert_eq!(scene.answer("bob", &start, AckStatus::Ready, Some(4)), []);
     assert_eq!(scene.written(id, 16), []);
@@ -205,11 +207,15 @@ fn a_file_goes_as_far_as_its_recipient_has_room_and_ends_when_it_has_arrived() {
     let [end] = &frames(&actions, &scene.own)[..] else { panic!("{actions:?}") };
     let Payload::FileEnd(FileEnd { file_id, .. }) = end.payload() else { panic!("{end:?}") };
     assert_eq!((file_id, end.sig().is_some()), (&start.file_id, true));
+    scene.pass(secs(1));
     let actions = scene.answer("bob", &start, AckStatus::Done, None);
     let [FileAction::Close(_)] = file_actions(&actions)[..] else { panic!("{actions:?}") };
     let to = SentTo::User { user_id: user("bob"), label: "bob".into() };
     let sent = FileNotice::Sent { reference: 1, name: "_cat_.jpg".into(), to, confirmed: true };
-    assert_eq!(file_notices(&actions), [&sent]);
+    let [FileNotice::Arrived { transfer, confirmed: true, took }, last] = file_notices(&actions)[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((transfer.id, *took, last), (id, secs(3), &sent));
     assert_eq!(scene.client.files.sizes(), [0, 0, 0]);
 }
 
@@ -264,7 +270,109 @@ fn a_client_of_the_standard_gets_the_chunks_at_a_pace_that_it_can_follow() {
     let actions = scene.written(id, 44);
     assert_eq!(sent_types(&actions), [&FrameType::FileEnd]);
     let told = file_notices(&actions);
-    assert!(matches!(told[..], [FileNotice::Sent { confirmed: false, .. }]), "{told:?}");
+    let arrived = |notice: &FileNotice| matches!(notice, FileNotice::Arrived { confirmed: false, .. });
+    assert!(
+        matches!(told[..], [first, FileNotice::Sent { confirmed: false, .. }] if arrived(first)),
+        "{told:?}"
+    );
+}
+
+/// Numbers of the files that wait.
+fn waiting(actions: &[Action]) -> Vec<u64> {
+    let told = file_notices(actions).into_iter().filter_map(|notice| match notice {
+        FileNotice::Waiting(transfer) => Some(transfer.id.0),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn no_more_is_offered_to_somebody_at_a_time_than_natives_take_and_the_rest_waits_its_turn() {
+    let mut scene = alice();
+    let offers: Vec<_> = (1..=8).map(|n| scene.offer(n, "bob", 10)).collect();
+    let mut late = Vec::new();
+    for n in 9..=20 {
+        let actions = scene.command(n, send("bob"));
+        let [FileAction::Read { source, .. }] = file_actions(&actions)[..] else { panic!("{actions:?}") };
+        late.push(scene.handle(read(*source, 10)));
+    }
+    for (actions, number) in late.iter().zip(9..) {
+        assert_eq!((offers_of(actions), waiting(actions)), (0, vec![number]));
+    }
+    // Somebody else is not in this queue.
+    scene.offer(21, "carol", 10);
+    for (n, (_, start)) in offers.iter().enumerate() {
+        let actions = scene.answer("bob", start, AckStatus::Done, None);
+        assert_eq!(offers_of(&actions), 1, "one for the {n}th that is through");
+    }
+    // A waiting one can be stopped; it was offered to nobody.
+    let actions = scene.command(22, Command::File(FileCommand::Cancel(Some(TransferId(20)))));
+    assert_eq!(sent_types(&actions), [&FrameType::Ack; 0]);
+    let told = file_notices(&actions);
+    assert!(
+        matches!(
+            told[..],
+            [FileNotice::Stopped { reference: 22, .. }, FileNotice::Cancelled { reference: 20, .. }]
+        ),
+        "{told:?}"
+    );
+    // Who goes away takes all of them along.
+    let ended = scene.receive(&removed("bob"));
+    let ended = notices(&ended).into_iter().filter_map(Notice::ends).collect::<Vec<_>>();
+    assert_eq!(ended, (9..=19).collect::<Vec<_>>());
+}
+
+fn offers_of(actions: &[Action]) -> usize {
+    offers(actions).len()
+}
+
+#[test]
+fn silence_of_somebody_who_acknowledges_is_a_failure_and_no_client_of_the_standard() {
+    let mut scene = alice();
+    // The second one is offered before anybody knows, and the first one's answer tells.
+    let (_, first) = scene.offer(1, "bob", 300 * BLOCK);
+    let (_, _) = scene.offer(2, "bob", 300 * BLOCK);
+    scene.pass(secs(2));
+    scene.answer("bob", &first, AckStatus::Waiting, None);
+    let (_, _) = scene.offer(3, "bob", 300 * BLOCK);
+    let actions = scene.live(secs(57));
+    assert_eq!((runs(&actions), notices(&actions).len()), (vec![], 0));
+    let actions = scene.live(secs(3));
+    let told: Vec<_> = file_notices(&actions)
+        .into_iter()
+        .map(|notice| match notice {
+            FileNotice::Failed { reference, code, detail, .. } => (*reference, format!("{code} {detail}")),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let why = "TIMEOUT bob does not answer".to_owned();
+    assert_eq!(told, [(Some(2), why.clone()), (Some(3), why)]);
+    assert_eq!(runs(&actions), []);
+    // Who comes back may do so with another program.
+    let (_, start) = scene.offer(5, "carol", 10);
+    scene.answer("carol", &start, AckStatus::Done, None);
+    scene.receive(&removed("carol"));
+    scene.receive(&added(entry("carol", None)));
+    scene.offer(6, "carol", 10);
+    assert_eq!(runs(&scene.live(secs(4))), [(0, 1)]);
+}
+
+#[test]
+fn who_refuses_is_left_alone_for_a_second() {
+    let mut scene = alice();
+    let offers: Vec<_> = (1..=8).map(|n| scene.offer(n, "bob", 10)).collect();
+    for n in 9..=18 {
+        let actions = scene.command(n, send("bob"));
+        let [FileAction::Read { source, .. }] = file_actions(&actions)[..] else { panic!("{actions:?}") };
+        scene.handle(read(*source, 10));
+    }
+    for (_, start) in &offers {
+        let actions = scene.answer("bob", start, AckStatus::Refused, None);
+        assert_eq!((offers_of(&actions), notices(&actions)[0].ends().is_some()), (0, true));
+    }
+    let before = scene.now.instant;
+    let actions = scene.wake();
+    assert_eq!((scene.now.instant - before, offers_of(&actions)), (secs(1), 8));
 }
 
 #[test]
@@ -278,16 +386,18 @@ fn what_the_other_end_says_no_to_ends_the_command() {
         ),
         (AckStatus::Cancelled, None, "CANCELLED bob has cancelled it"),
         (AckStatus::Failed, Some("disk\nfull"), "FAILED bob could not save it: disk⏎full"),
+        (AckStatus::Expired, Some("too late"), "TIMEOUT bob has not accepted it in time"),
     ] {
         let mut scene = alice();
         let (_, start) = scene.offer(1, "bob", 10);
         let detail = detail.map(Into::into);
         let ack = Ack { detail, ..ack("bob", "alice", &start.file_id, status, None) };
         let actions = scene.receive_from("bob", &Payload::Ack(ack));
-        let [Notice::Failed { reference: Some(1), code, detail }] = notices(&actions)[..] else {
+        let [FileNotice::Failed { reference: Some(1), transfer, code, detail }] = file_notices(&actions)[..]
+        else {
             panic!("{actions:?}")
         };
-        assert_eq!(format!("{code} {detail}"), why);
+        assert_eq!((format!("{code} {detail}").as_str(), &*transfer.name), (why, "_cat_.jpg"));
         assert!(matches!(file_actions(&actions)[..], [FileAction::Close(_)]));
     }
 }
@@ -322,7 +432,9 @@ fn only_the_recipients_own_signed_word_counts() {
 fn who_goes_away_or_falls_silent_is_named() {
     let ends = |actions: &[Action]| -> Vec<String> {
         let ended = notices(actions).into_iter().filter_map(|notice| match notice {
-            Notice::Failed { reference: Some(1), code, detail } => Some(format!("{code} {detail}")),
+            Notice::File(FileNotice::Failed { reference: Some(1), code, detail, .. }) => {
+                Some(format!("{code} {detail}"))
+            }
             _ => None,
         });
         ended.collect()
@@ -394,7 +506,62 @@ fn a_file_to_everybody_is_offered_to_each_and_counted() {
     let actions = scene.answer("carol", &starts[1], AckStatus::Done, None);
     let to = SentTo::Everyone { recipients: 1, failed: 1 };
     let sent = FileNotice::Sent { reference: 1, name: "_cat_.jpg".into(), to, confirmed: true };
-    assert_eq!(file_notices(&actions), [&sent]);
+    let [FileNotice::Arrived { transfer, .. }, last] = file_notices(&actions)[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((&*transfer.label, last), ("carol", &sent));
+}
+
+#[test]
+fn one_command_stops_a_file_for_everybody() {
+    let offering = |scene: &mut Scene| {
+        let actions = scene.command(1, send("public"));
+        let [FileAction::Read { source, .. }] = file_actions(&actions)[..] else { panic!("{actions:?}") };
+        let actions = scene.handle(read(*source, 10));
+        let start = |offer: &&Offer| match parsed(&offer.seal(&scene.own).expect("fake")).payload() {
+            Payload::FileStart(start) => start.clone(),
+            other => panic!("{other:?}"),
+        };
+        offers(&actions).iter().map(start).collect::<Vec<_>>()
+    };
+    let ended = |actions: &[Action]| -> Vec<(u64, String)> {
+        let ended = notices(actions).into_iter().filter_map(|notice| match notice {
+            Notice::File(FileNotice::Stopped { reference, transfer, others }) => {
+                Some((*reference, format!("stopped {} and {others:?}", transfer.id)))
+            }
+            Notice::File(FileNotice::Cancelled { reference, .. }) => Some((*reference, "cancelled".into())),
+            Notice::File(FileNotice::Sent { reference, to, .. }) => Some((*reference, format!("{to:?}"))),
+            other => panic!("{other:?}"),
+        });
+        ended.collect()
+    };
+    // Without a number, and with that of any recipient.
+    for (id, stopped) in [
+        (None, "stopped 1 and [TransferId(2)]"),
+        (Some(TransferId(1)), "stopped 1 and [TransferId(2)]"),
+        (Some(TransferId(2)), "stopped 2 and [TransferId(1)]"),
+    ] {
+        let mut scene = alice();
+        offering(&mut scene);
+        let actions = scene.command(2, Command::File(FileCommand::Cancel(id)));
+        assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None); 2]);
+        assert_eq!(ended(&actions), [(2, stopped.to_owned()), (1, "cancelled".to_owned())]);
+        assert_eq!(scene.client.files.sizes(), [0, 0, 0]);
+    }
+    // Who has it keeps it.
+    let mut scene = alice();
+    let starts = offering(&mut scene);
+    scene.answer("bob", &starts[0], AckStatus::Done, None);
+    let actions = scene.command(2, Command::File(FileCommand::Cancel(None)));
+    assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None)]);
+    let sent = format!("{:?}", SentTo::Everyone { recipients: 1, failed: 1 });
+    assert_eq!(ended(&actions), [(2, "stopped 2 and []".to_owned()), (1, sent)]);
+    // Beside another file it is one of the two.
+    offering(&mut scene);
+    scene.offered("bob", "f", 10);
+    let which = "which one: 3 (_cat_.jpg to all), 5 (cat.jpg of bob)?";
+    let actions = scene.command(3, Command::File(FileCommand::Cancel(None)));
+    assert_eq!(actions, [failed(3, ErrorCode::Other("NO_FILE".into()), which)]);
 }
 
 #[test]
@@ -418,7 +585,7 @@ fn transfers_take_turns_and_the_border_is_never_flooded() {
     let (carol, to_carol) = scene.offer(2, "carol", 10_000 * BLOCK);
     let first = runs(&scene.answer("bob", &to_bob, AckStatus::Ready, Some(5_000)));
     assert_eq!(first.iter().map(|(_, chunks)| chunks).sum::<u64>(), 512);
-    assert_eq!(scene.answer("carol", &to_carol, AckStatus::Ready, Some(5_000)), [], "no room");
+    assert_eq!(runs(&scene.answer("carol", &to_carol, AckStatus::Ready, Some(5_000))), [], "no room");
     let actions = scene.written(bob, 512);
     let turns: Vec<_> = file_actions(&actions)
         .into_iter()
@@ -554,7 +721,7 @@ fn an_offer_counts_once_across_restarts() {
 }
 
 #[test]
-fn what_nobody_needs_to_be_asked_about_is_refused_now_and_then() {
+fn what_nobody_needs_to_be_asked_about_is_refused_as_often_as_an_honest_sender_can_ask() {
     let refused =
         |actions: &[Action], scene: &Scene| acks(actions, &scene.own) == [(AckStatus::Refused, None)];
     let mut none = scene(Config { files: OfferPolicy::Refuse, ..config("alice") });
@@ -569,10 +736,14 @@ fn what_nobody_needs_to_be_asked_about_is_refused_now_and_then() {
     for n in 0..8 {
         assert!(!refused(&scene.offered("bob", &n.to_string(), 64 << 20), &scene));
     }
+    // Eight a second is what a client of ours comes to.
+    for n in 8..23 {
+        assert!(refused(&scene.offered("bob", &n.to_string(), 10), &scene), "{n}");
+    }
     let dropped = told_dropped("file refused", "bob");
-    assert_eq!(scene.offered("bob", "ninth", 10), [dropped], "not twice within a second");
+    assert_eq!(scene.offered("bob", "too many", 10), [dropped], "each costs us a signature");
     scene.pass(secs(1));
-    assert!(refused(&scene.offered("bob", "tenth", 10), &scene));
+    assert!(refused(&scene.offered("bob", "later", 10), &scene));
     let actions = scene.offered("carol", "first", 10);
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Waiting, None)], "carol may still");
     // What is no manifest at all.
@@ -646,10 +817,21 @@ fn a_sender_who_vanishes_leaves_a_word_and_no_debris() {
         ),
         (
             |scene| {
-                let event = FileEvent::ReceiveFailed { transfer: TransferId(1), why: "disk full".into() };
-                scene.handle(Event::File(event))
+                let (kind, why) = (FailureKind::NoSpace, "/home/alice: disk full".into());
+                let event = FileEvent::ReceiveFailed { transfer: TransferId(1), kind, why };
+                let actions = scene.handle(Event::File(event));
+                // Where she keeps her files is nobody else's business.
+                let frames = frames(&actions, &scene.own);
+                let [Payload::Ack(ack)] = frames.iter().map(Frame::payload).collect::<Vec<_>>()[..] else {
+                    panic!("{frames:?}")
+                };
+                assert_eq!(
+                    (ack.status, ack.detail.as_deref()),
+                    (Some(AckStatus::Failed), Some("no space left"))
+                );
+                actions
             },
-            "disk full",
+            "/home/alice: disk full",
         ),
     ];
     for (vanish, why) in cases {
@@ -690,6 +872,7 @@ fn a_file_that_nobody_accepts_or_that_does_not_move_is_given_up() {
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Failed, None)]);
     let actions = scene.live(secs(500));
     assert_eq!(failures(&actions), [(2, "nobody accepted it in time".to_owned())]);
+    assert_eq!(acks(&actions, &scene.own), [(AckStatus::Expired, None)]);
 }
 
 #[test]
@@ -701,6 +884,14 @@ fn the_user_decides_and_the_other_end_is_told() {
     scene.offered("carol", "g", 10);
     let which = "which one: 1 (cat.jpg of bob), 2 (cat.jpg of carol)?";
     assert_eq!(scene.accept(2), [failed(2, ErrorCode::Other("NO_FILE".into()), which)]);
+    for (command, why) in [
+        (FileCommand::Accept as fn(_) -> _, "nobody offers a file 99"),
+        (FileCommand::Reject, "nobody offers a file 99"),
+        (FileCommand::Cancel, "there is no file 99"),
+    ] {
+        let actions = scene.command(9, Command::File(command(Some(TransferId(99)))));
+        assert_eq!(actions, [failed(9, ErrorCode::Other("NO_FILE".into()), why)]);
+    }
     let actions = scene.command(3, Command::File(FileCommand::Reject(Some(TransferId(2)))));
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Refused, None)]);
     assert!(matches!(file_notices(&actions)[..], [FileNotice::Stopped { reference: 3, .. }]));
@@ -708,7 +899,14 @@ fn the_user_decides_and_the_other_end_is_told() {
     let (out, _) = scene.offer(5, "carol", 10);
     let actions = scene.command(6, Command::File(FileCommand::Cancel(Some(out))));
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None)]);
-    assert!(actions.contains(&failed(5, ErrorCode::Other("CANCELLED".into()), "cancelled")));
+    let told = file_notices(&actions);
+    assert!(
+        matches!(
+            told[..],
+            [FileNotice::Stopped { reference: 6, .. }, FileNotice::Cancelled { reference: 5, .. }]
+        ),
+        "{told:?}"
+    );
     let actions = scene.command(7, Command::File(FileCommand::Cancel(None)));
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None)]);
     assert!(file_actions(&actions).contains(&&FileAction::Drop(TransferId(1))));

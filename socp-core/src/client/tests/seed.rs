@@ -296,7 +296,7 @@ fn a_file_goes_without_waiting_for_words_that_cannot_come() {
     let offered = scene.handle(Event::File(FileEvent::Read { source: *source, result }));
     let Some(Action::File(FileAction::Offer(offer))) = offered.first() else { panic!("{offered:?}") };
     let sealing = scene.handle(Event::File(FileEvent::OfferWritten(offer.transfer())));
-    let [Action::File(FileAction::Seal(run))] = &sealing[..] else { panic!("{sealing:?}") };
+    let Some(Action::File(FileAction::Seal(run))) = sealing.last() else { panic!("{sealing:?}") };
     assert_eq!(run.chunks(), 3);
     let written = FileEvent::Written { transfer: run.transfer(), chunks: 3 };
     let done = scene.handle(Event::File(written));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, SHA256};
 use futures_util::FutureExt;
-use socp_core::client::{Expected, FileEvent};
+use socp_core::client::{Expected, FailureKind, FileEvent};
 use socp_core::crypto::aws_lc::PrivateKey;
 use socp_core::crypto::{CryptoError, Opener, RSA_BYTES};
 use socp_core::wire::Binary;
@@ -64,6 +64,27 @@ enum Failure {
     Dropped,
 }
 
+impl Failure {
+    /// What its sender may know of it.
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Folder { why, .. } => match why.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                    FailureKind::NoSpace
+                }
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    FailureKind::NotAllowed
+                }
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FailureKind::NoFolder,
+                _ => FailureKind::System,
+            },
+            Self::Sealed(_) => FailureKind::NotDecrypted,
+            Self::TooLong | Self::TooShort | Self::OtherHash => FailureKind::OtherContent,
+            Self::Pool(_) | Self::Dropped => FailureKind::System,
+        }
+    }
+}
+
 /// Runs until the file is saved, has failed or is dropped.
 pub(super) async fn receive(expected: Expected, mut orders: mpsc::Receiver<Order>, context: Context) {
     let transfer = expected.transfer;
@@ -83,7 +104,9 @@ pub(super) async fn receive(expected: Expected, mut orders: mpsc::Receiver<Order
     let event = match receiving.run(&mut orders).await {
         Ok(path) => FileEvent::Saved { transfer, path },
         Err(Failure::Dropped) => return receiving.discard().await,
-        Err(failure) => FileEvent::ReceiveFailed { transfer, why: failure.to_string().into() },
+        Err(failure) => {
+            FileEvent::ReceiveFailed { transfer, kind: failure.kind(), why: failure.to_string().into() }
+        }
     };
     receiving.discard().await;
     // Without the driver there is nobody to tell.

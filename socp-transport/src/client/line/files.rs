@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 use socp_core::client::{Direction, FileNotice, SentTo, Transfer, escape_label, escape_text};
 
-/// One line for people and scripts.
-pub(super) fn plain(notice: &FileNotice) -> String {
-    match notice {
+/// One line for people and scripts, or none if another notice says it.
+pub(super) fn plain(notice: &FileNotice) -> Option<String> {
+    Some(match notice {
+        FileNotice::Waiting(transfer) => {
+            format!("[file {}] {} waits for earlier files", transfer.id, what(transfer))
+        }
         FileNotice::Offering(transfer) => {
             let Transfer { id, label, name, size, .. } = transfer;
             format!("[file {id}] offering {name} ({}) to {label}", bytes(*size))
@@ -24,26 +27,44 @@ pub(super) fn plain(notice: &FileNotice) -> String {
         FileNotice::Accepted { transfer, .. } => {
             format!("[file {}] receiving {}", transfer.id, what(transfer))
         }
-        FileNotice::Stopped { transfer, .. } => format!("[file {}] stopped {}", transfer.id, what(transfer)),
+        FileNotice::Started(transfer) => format!("[file {}] sending {}", transfer.id, what(transfer)),
+        FileNotice::Stopped { transfer, others, .. } if others.is_empty() => {
+            format!("[file {}] stopped {}", transfer.id, what(transfer))
+        }
+        FileNotice::Stopped { transfer, others, .. } => {
+            let users = others.len() + 1;
+            format!("[file {}] stopped {} to all: {users} did not have it yet", transfer.id, transfer.name)
+        }
         FileNotice::Progress { transfer, done, rate, left } => {
-            let percent = done.saturating_mul(100) / transfer.size.max(1);
+            let percent = percent(*done, transfer.size);
             let left = left.map(|left| format!(", {} left", time(left))).unwrap_or_default();
             format!("[file {}] {}: {percent} %, {}/s{left}", transfer.id, what(transfer), bytes(*rate))
         }
-        FileNotice::Saved { transfer, path } => {
-            format!("[file {}] saved {} as {}", transfer.id, what(transfer), shown(path))
+        FileNotice::Saved { transfer, path, took } => {
+            let how = pace(transfer.size, *took);
+            format!("[file {}] saved {} as {}{how}", transfer.id, what(transfer), shown(path))
         }
-        FileNotice::Sent { name, to: SentTo::User { label, .. }, confirmed, .. } => match confirmed {
-            true => format!("[file] {name} has arrived at {label}, complete and verified"),
-            false => {
-                format!("[file] {name} was sent to {label}, whose program does not say whether it arrived")
+        FileNotice::Arrived { transfer, confirmed, took } => {
+            let Transfer { id, label, name, size, .. } = transfer;
+            let how = pace(*size, *took);
+            match confirmed {
+                true => format!("[file {id}] {name} has arrived at {label}, complete and verified{how}"),
+                false => {
+                    format!(
+                        "[file {id}] {name} was sent to {label}, whose program does not say whether it arrived{how}"
+                    )
+                }
             }
-        },
+        }
+        FileNotice::Sent { to: SentTo::User { .. }, .. } | FileNotice::Cancelled { .. } => return None,
         FileNotice::Sent { name, to: SentTo::Everyone { recipients, failed }, .. } => {
             let rest = if *failed > 0 { format!(", not to {failed}") } else { String::new() };
             format!("[file] {name} was sent to all: {recipients}{rest}")
         }
-        FileNotice::Failed { transfer, code, detail } => {
+        FileNotice::Failed { reference: Some(_), transfer, code, detail } => {
+            super::error(code, &named(transfer, detail))
+        }
+        FileNotice::Failed { reference: None, transfer, code, detail } => {
             format!(
                 "[file {}] {} failed: {} {detail}",
                 transfer.id,
@@ -51,7 +72,28 @@ pub(super) fn plain(notice: &FileNotice) -> String {
                 escape_label(code.as_str())
             )
         }
+    })
+}
+
+/// `cat.jpg (file 3): bob does not take it`.
+fn named(transfer: &Transfer, detail: &str) -> String {
+    format!("{} (file {}): {detail}", transfer.name, transfer.id)
+}
+
+/// How much of it is done.
+pub(super) fn percent(done: u64, size: u64) -> u64 {
+    done.min(size).saturating_mul(100).checked_div(size).unwrap_or(100)
+}
+
+/// `: 1.2 MB in 4 s, 285 kB/s`, for what has taken any time worth a word.
+fn pace(size: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    if seconds < 0.1 {
+        return String::new();
     }
+    let rate = bytes((size as f64 / seconds) as u64);
+    let took = if seconds < 100.0 { format!("{seconds:.1} s") } else { time(took) };
+    format!(": {} in {took}, {rate}/s", bytes(size))
 }
 
 /// `cat.jpg of bob`.
@@ -68,7 +110,10 @@ fn shown(path: &Path) -> String {
 }
 
 /// A number of bytes for people.
-fn bytes(number: u64) -> String {
+pub(super) fn bytes(number: u64) -> String {
+    if number == 1 {
+        return "1 byte".into();
+    }
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
     let mut scaled = number as f64;
     let mut unit = 0;
@@ -80,7 +125,7 @@ fn bytes(number: u64) -> String {
     format!("{scaled:.decimals$} {}", UNITS[unit])
 }
 
-fn time(left: Duration) -> String {
+pub(super) fn time(left: Duration) -> String {
     match left.as_secs_f64().ceil() as u64 {
         secs @ 0..100 => format!("{secs} s"),
         secs @ 100..6_000 => format!("{} min", secs.div_ceil(60)),
@@ -92,6 +137,11 @@ fn time(left: Duration) -> String {
 #[derive(Serialize)]
 #[serde(tag = "event")]
 pub(super) enum Event<'a> {
+    #[serde(rename = "file_waiting")]
+    Waiting {
+        #[serde(flatten)]
+        transfer: File<'a>,
+    },
     #[serde(rename = "file_offering")]
     Offering {
         #[serde(flatten)]
@@ -118,8 +168,16 @@ pub(super) enum Event<'a> {
     Stopped {
         #[serde(flatten)]
         transfer: File<'a>,
+        /// Transfers of the same file to others that were stopped with it.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        others: Vec<u64>,
         #[serde(rename = "ref")]
         reference: u64,
+    },
+    #[serde(rename = "file_started")]
+    Started {
+        #[serde(flatten)]
+        transfer: File<'a>,
     },
     #[serde(rename = "file_progress")]
     Progress {
@@ -136,6 +194,14 @@ pub(super) enum Event<'a> {
         #[serde(flatten)]
         transfer: File<'a>,
         path: String,
+        seconds: f64,
+    },
+    #[serde(rename = "file_arrived")]
+    Arrived {
+        #[serde(flatten)]
+        transfer: File<'a>,
+        confirmed: bool,
+        seconds: f64,
     },
     #[serde(rename = "file_sent")]
     Sent {
@@ -155,6 +221,15 @@ pub(super) enum Event<'a> {
         transfer: File<'a>,
         code: &'a str,
         detail: &'a str,
+    },
+    /// The end of a command, as other commands end.
+    #[serde(rename = "error")]
+    Error {
+        code: &'a str,
+        detail: String,
+        transfer: u64,
+        #[serde(rename = "ref")]
+        reference: u64,
     },
 }
 
@@ -182,6 +257,7 @@ impl<'a> From<&'a Transfer> for File<'a> {
 impl<'a> From<&'a FileNotice> for Event<'a> {
     fn from(notice: &'a FileNotice) -> Self {
         match notice {
+            FileNotice::Waiting(transfer) => Self::Waiting { transfer: transfer.into() },
             FileNotice::Offering(transfer) => Self::Offering { transfer: transfer.into() },
             FileNotice::Offered { transfer, to_all, verified, accepted } => Self::Offered {
                 transfer: transfer.into(),
@@ -193,8 +269,10 @@ impl<'a> From<&'a FileNotice> for Event<'a> {
             FileNotice::Accepted { reference, transfer } => {
                 Self::Accepted { transfer: transfer.into(), reference: *reference }
             }
-            FileNotice::Stopped { reference, transfer } => {
-                Self::Stopped { transfer: transfer.into(), reference: *reference }
+            FileNotice::Started(transfer) => Self::Started { transfer: transfer.into() },
+            FileNotice::Stopped { reference, transfer, others } => {
+                let others = others.iter().map(|id| id.0).collect();
+                Self::Stopped { transfer: transfer.into(), others, reference: *reference }
             }
             FileNotice::Progress { transfer, done, rate, left } => Self::Progress {
                 transfer: transfer.into(),
@@ -202,9 +280,16 @@ impl<'a> From<&'a FileNotice> for Event<'a> {
                 rate: *rate,
                 seconds_left: left.map(|left| left.as_secs_f64().ceil() as u64),
             },
-            FileNotice::Saved { transfer, path } => {
-                Self::Saved { transfer: transfer.into(), path: path.to_string_lossy().into_owned() }
-            }
+            FileNotice::Saved { transfer, path, took } => Self::Saved {
+                transfer: transfer.into(),
+                path: path.to_string_lossy().into_owned(),
+                seconds: took.as_secs_f64(),
+            },
+            FileNotice::Arrived { transfer, confirmed, took } => Self::Arrived {
+                transfer: transfer.into(),
+                confirmed: *confirmed,
+                seconds: took.as_secs_f64(),
+            },
             FileNotice::Sent { reference, name, to, confirmed } => {
                 let (to, user_id, recipients, failed) = match to {
                     SentTo::User { user_id, label } => (&**label, Some(user_id.as_str()), 1, 0),
@@ -213,9 +298,21 @@ impl<'a> From<&'a FileNotice> for Event<'a> {
                 let (confirmed, reference) = (*confirmed, *reference);
                 Self::Sent { name, to, user_id, recipients, failed, confirmed, reference }
             }
-            FileNotice::Failed { transfer, code, detail } => {
+            FileNotice::Failed { reference: None, transfer, code, detail } => {
                 Self::Failed { transfer: transfer.into(), code: code.as_str(), detail }
             }
+            FileNotice::Failed { reference: Some(reference), transfer, code, detail } => Self::Error {
+                code: code.as_str(),
+                detail: named(transfer, detail),
+                transfer: transfer.id.0,
+                reference: *reference,
+            },
+            FileNotice::Cancelled { reference, transfer } => Self::Error {
+                code: "CANCELLED",
+                detail: named(transfer, "cancelled"),
+                transfer: transfer.id.0,
+                reference: *reference,
+            },
         }
     }
 }
@@ -272,18 +369,69 @@ mod tests {
                 format!(r#"{{"event":"file_progress",{whose},"done":500000,"rate":285000,"seconds_left":3}}"#),
             ),
             (
-                FileNotice::Saved { transfer: coming.clone(), path: "/home/a/cat.jpg".into() },
-                "[file 3] saved cat.jpg of bob as /home/a/cat.jpg",
-                format!(r#"{{"event":"file_saved",{whose},"path":"/home/a/cat.jpg"}}"#),
+                FileNotice::Saved {
+                    transfer: coming.clone(),
+                    path: "/home/a/cat.jpg".into(),
+                    took: Duration::from_millis(2_500),
+                },
+                "[file 3] saved cat.jpg of bob as /home/a/cat.jpg: 1.2 MB in 2.5 s, 494 kB/s",
+                format!(r#"{{"event":"file_saved",{whose},"path":"/home/a/cat.jpg","seconds":2.5}}"#),
             ),
             (
                 FileNotice::Failed {
+                    reference: None,
                     transfer: coming.clone(),
                     code: ErrorCode::UserNotFound,
                     detail: "bob has gone".into(),
                 },
                 "[file 3] cat.jpg of bob failed: USER_NOT_FOUND bob has gone",
                 format!(r#"{{"event":"file_failed",{whose},"code":"USER_NOT_FOUND","detail":"bob has gone"}}"#),
+            ),
+            (
+                FileNotice::Failed {
+                    reference: Some(7),
+                    transfer: going.clone(),
+                    code: ErrorCode::Other("REFUSED".into()),
+                    detail: "bob does not take it".into(),
+                },
+                "[error] REFUSED cat.jpg (file 3): bob does not take it",
+                r#"{"event":"error","code":"REFUSED","detail":"cat.jpg (file 3): bob does not take it","transfer":3,"ref":7}"#
+                    .to_owned(),
+            ),
+            (
+                FileNotice::Cancelled { reference: 7, transfer: going.clone() },
+                "",
+                r#"{"event":"error","code":"CANCELLED","detail":"cat.jpg (file 3): cancelled","transfer":3,"ref":7}"#
+                    .to_owned(),
+            ),
+            (
+                FileNotice::Stopped {
+                    reference: 7,
+                    transfer: going.clone(),
+                    others: vec![TransferId(4), TransferId(5)],
+                },
+                "[file 3] stopped cat.jpg to all: 3 did not have it yet",
+                format!(
+                    r#"{{"event":"file_stopped",{},"others":[4,5],"ref":7}}"#,
+                    whose.replace(r#""in""#, r#""out""#)
+                ),
+            ),
+            (
+                FileNotice::Waiting(going.clone()),
+                "[file 3] cat.jpg to bob waits for earlier files",
+                format!(r#"{{"event":"file_waiting",{}}}"#, whose.replace(r#""in""#, r#""out""#)),
+            ),
+            (
+                FileNotice::Arrived {
+                    transfer: going.clone(),
+                    confirmed: true,
+                    took: Duration::from_millis(50),
+                },
+                "[file 3] cat.jpg has arrived at bob, complete and verified",
+                format!(
+                    r#"{{"event":"file_arrived",{},"confirmed":true,"seconds":0.05}}"#,
+                    whose.replace(r#""in""#, r#""out""#)
+                ),
             ),
             (
                 FileNotice::Offering(going),
@@ -302,7 +450,7 @@ mod tests {
                     .to_owned(),
             ),
         ] {
-            assert_eq!(plain(&notice), line);
+            assert_eq!(plain(&notice).unwrap_or_default(), line);
             assert_eq!(serde_json::to_string(&Event::from(&notice)).unwrap(), json);
         }
     }
@@ -311,6 +459,7 @@ mod tests {
     fn numbers_are_for_people() {
         for (number, text) in [
             (0, "0 bytes"),
+            (1, "1 byte"),
             (999, "999 bytes"),
             (1_000, "1.0 kB"),
             (999_499, "999 kB"),
