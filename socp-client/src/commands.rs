@@ -25,7 +25,7 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 16] = [
     ("/file", "USER PATH", "a file to one user, or to \"public\": everybody online who accepts it"),
     ("/accept", "[N]", "take an offered file; N tells it from others"),
     ("/reject", "[N]", "refuse an offered file"),
-    ("/cancel", "[N]", "stop a file on its way, in either direction"),
+    ("/cancel", "[N]", "stop a file on its way, in either direction; one to \"public\" for everybody"),
     ("/whoami", "", "your id, your server and the fingerprint of your key"),
     ("/password", "", "another password for your key"),
     ("/login", "", "your password for this server, if it wants one; it cannot be that of your key"),
@@ -151,6 +151,24 @@ fn file(text: &str) -> Option<PathBuf> {
     }
 }
 
+/// What is typed of the path after `/file USER `, and where it begins.
+pub(crate) fn path_typed(line: &str) -> Option<(usize, &str)> {
+    let (_, path) = recipient(line.strip_prefix("/file ")?.trim_start()).ok()?;
+    let start = line.len() - path.len();
+    (start > "/file ".len() && line[..start].ends_with(char::is_whitespace)).then_some((start, path))
+}
+
+/// The folder and the beginning of a name in a path that is being typed, as [`file`] reads it.
+pub(crate) fn unfinished(path: &str) -> (PathBuf, &str) {
+    let unquoted = path.strip_prefix('"').unwrap_or(path);
+    let (folder, name) = unquoted.rsplit_once('/').map_or(("", unquoted), |(folder, name)| {
+        // Of the root nothing else is left.
+        (if folder.is_empty() { "/" } else { folder }, name)
+    });
+    let folder = if folder == "~" { "~/" } else { folder };
+    (file(folder).unwrap_or_else(|| PathBuf::from(".")), name)
+}
+
 /// The number of a transfer, if one is named.
 fn number(command: &str, rest: &str) -> Result<Option<TransferId>, String> {
     let rest = rest.trim_end();
@@ -221,6 +239,30 @@ mod tests {
     fn names_can_be_typed_as_they_are_completed() {
         for name in ["alice", "alice smith", "\"x\" y", "al\"ice", r"a\u{202e} b", "ä ö"] {
             assert_eq!(parse(&format!("/tell {} text", quoted(name))), tell(name, "text"));
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_where_it_is_typed() {
+        for (line, typed) in [
+            ("/file bob ", Some((10, ""))),
+            ("/file bob /tmp/a b", Some((10, "/tmp/a b"))),
+            ("/file \"bob b\" \"/tmp/a", Some((14, "\"/tmp/a"))),
+            ("/file bob", None),
+            ("/file \"bob ", None),
+            ("/file ", None),
+            ("/tell bob /tmp", None),
+        ] {
+            assert_eq!(path_typed(line), typed, "{line}");
+        }
+        for (path, folder, name) in [
+            ("", ".", ""),
+            ("ca", ".", "ca"),
+            ("/et", "/", "et"),
+            ("a/b c", "a", "b c"),
+            ("\"a b/c", "a b", "c"),
+        ] {
+            assert_eq!(unfinished(path), (PathBuf::from(folder), name), "{path}");
         }
     }
 

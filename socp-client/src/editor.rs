@@ -28,6 +28,9 @@ const HISTORY: usize = 1000;
 /// How long completion waits for names: a key press is not to be felt.
 const NAMES: Duration = Duration::from_millis(300);
 
+/// Paths that are looked at for completion: a key press is not to be felt.
+const MAX_PATHS: usize = 1000;
+
 /// Writes lines above the prompt.
 pub(crate) type Printer = Box<dyn FnMut(String) -> bool + Send>;
 
@@ -147,6 +150,9 @@ impl Completer for Names {
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = &line[..pos];
+        if let Some((start, path)) = commands::path_typed(typed) {
+            return Ok((start, paths_for(path)));
+        }
         let named = TO_A_USER.iter().find_map(|command| Some((command.len(), typed.strip_prefix(command)?)));
         Ok(match named {
             Some((start, name)) => (start, names_for(name, self.online())),
@@ -163,6 +169,29 @@ fn commands_for(typed: &str) -> Vec<Pair> {
         replacement: if rest.is_empty() { (*command).into() } else { format!("{command} ") },
     };
     COMMANDS.iter().filter(starts).map(pair).collect()
+}
+
+/// Files and folders that the path may go on with. It is the rest of the line: spaces need no quotes.
+fn paths_for(typed: &str) -> Vec<Pair> {
+    let (folder, name) = commands::unfinished(typed);
+    let before = &typed[..typed.len() - name.len()];
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let pair = |entry: std::fs::DirEntry| {
+        // A name that is no text cannot be typed; what is hidden is shown to who asks for it.
+        let mut display = entry.file_name().into_string().ok()?;
+        let is_hidden = display.starts_with('.') && !name.starts_with('.');
+        if !display.starts_with(name) || is_hidden || display.chars().any(char::is_control) {
+            return None;
+        }
+        // Through links, too.
+        if std::fs::metadata(entry.path()).is_ok_and(|data| data.is_dir()) {
+            display.push('/');
+        }
+        Some(Pair { replacement: format!("{before}{display}"), display })
+    };
+    let mut pairs: Vec<_> = entries.filter_map(pair).take(MAX_PATHS).collect();
+    pairs.sort_by(|a, b| a.display.cmp(&b.display));
+    pairs
 }
 
 fn names_for(typed: &str, online: Vec<String>) -> Vec<Pair> {
@@ -202,5 +231,22 @@ mod tests {
         assert_eq!(replacements(names_for("al", online())), ["Alice ", "\"alice smith\" "]);
         assert_eq!(replacements(names_for("\"alice s", online())), ["\"alice smith\" "]);
         assert_eq!(replacements(names_for("bob h", online())), [""; 0]);
+    }
+
+    #[test]
+    fn paths_are_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["cat one.jpg", "cat two.jpg", ".cat", "dog"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("cats")).unwrap();
+        let base = folder.path().to_str().unwrap();
+        let all = |names: &[&str]| names.iter().map(|name| format!("{base}/{name}")).collect::<Vec<_>>();
+        let typed = |rest: &str| replacements(paths_for(&format!("{base}/{rest}")));
+        assert_eq!(typed("cat"), all(&["cat one.jpg", "cat two.jpg", "cats/"]));
+        assert_eq!(typed("cat t"), all(&["cat two.jpg"]));
+        assert_eq!(typed("."), all(&[".cat"]));
+        assert_eq!(replacements(paths_for(&format!("\"{base}/d"))), [format!("\"{base}/dog")]);
+        assert_eq!(typed("nowhere/x"), [""; 0]);
     }
 }

@@ -8,6 +8,7 @@ mod identity;
 mod input;
 mod logging;
 mod password;
+mod progress;
 mod reach;
 mod run;
 mod screen;

@@ -28,6 +28,7 @@ use crate::identity::Identity;
 use crate::input::{self, Input};
 use crate::logging;
 use crate::password::for_server;
+use crate::progress;
 use crate::reach::Server;
 use crate::screen::{Screen, Style};
 use crate::terminal::{self, Restore};
@@ -40,9 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Slowest redial. A person waits at the screen, so it is less than a program's.
 const REDIAL_SLOWEST: Duration = Duration::from_secs(15);
-
-/// How often people are told how far a file is; programs are told every second.
-const PROGRESS: Duration = Duration::from_secs(5);
 
 /// When the session ends, what is half written has this long.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -74,7 +72,8 @@ pub(crate) async fn run(
     config.downloads = Some(downloads(args, dir));
     config.auto_accept = args.auto_accept;
     if !args.json {
-        config.timing.progress = PROGRESS;
+        // Programs are told every second.
+        config.timing.progress = progress::TICK;
     }
     config.timing.redial_slowest = REDIAL_SLOWEST;
     config.timing.flush = FLUSH;
@@ -270,8 +269,12 @@ impl Session {
             self.pending.remove(&reference);
         }
         match &notice {
-            // A file that moves has its time, also after the user left.
-            Notice::File(FileNotice::Progress { transfer, .. }) if transfer.direction == Direction::Out => {
+            // Files that move have their time, also after the user left.
+            Notice::File(
+                FileNotice::Progress { transfer, .. }
+                | FileNotice::Started(transfer)
+                | FileNotice::Arrived { transfer, .. },
+            ) if transfer.direction == Direction::Out => {
                 if self.leaving.is_some() {
                     self.leave();
                 }
@@ -322,7 +325,7 @@ impl Session {
             | Notice::File(_)
             | Notice::Dropped { .. } => {}
         }
-        self.screen.notice(&notice).await;
+        self.screen.news(&notice).await;
         if matches!(notice, Notice::Password(PasswordNotice::Needed { .. })) {
             self.screen.ask_for_login().await;
         }

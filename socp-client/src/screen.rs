@@ -2,18 +2,20 @@
 
 use std::io::{self, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use socp_core::client::{Notice, escape_label};
 use socp_core::wire::{ErrorCode, PublicKey, ServerId, UserId};
 use socp_transport::client::line;
+use terminal_size::{Height, Width, terminal_size};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::COMMANDS;
 use crate::editor::Printer;
+use crate::progress::{Bar, Change, Progress, Region};
 
 /// Lines that wait for whoever reads stdout; then nothing more is taken from the server.
 const QUEUE: usize = 256;
@@ -35,12 +37,21 @@ pub(crate) enum Style {
     Json,
 }
 
+/// What goes to stdout.
+pub(crate) enum Output {
+    /// A line, with its end.
+    Line(String),
+    /// Bars at the bottom of the terminal, in the place of those before.
+    Bars(Vec<Bar>),
+}
+
 /// The way to stdout.
 pub(crate) struct Screen {
     style: Style,
     me: UserId,
     has_prompt: bool,
-    lines: mpsc::Sender<String>,
+    progress: Progress,
+    lines: mpsc::Sender<Output>,
     /// Nobody reads stdout any more.
     gone: CancellationToken,
     /// Somebody is in a hurry: what cannot be written at once is not.
@@ -84,12 +95,13 @@ impl Screen {
         let printer = printer.unwrap_or_else(|| Box::new(|line| write(&line).is_ok()));
         let token = gone.clone();
         thread::Builder::new().name("stdout".into()).spawn(move || {
-            write_lines(queue, printer);
+            write_all(queue, printer);
             token.cancel();
             // Nobody may be waiting for it.
             let _ = done.send(());
         })?;
-        Ok(Self { style, me, has_prompt, lines, gone, hurry, written })
+        let progress = Progress::default();
+        Ok(Self { style, me, has_prompt, progress, lines, gone, hurry, written })
     }
 
     /// Who we are at this server.
@@ -98,7 +110,7 @@ impl Screen {
     }
 
     /// Where lines go.
-    pub(crate) fn lines(&self) -> &mpsc::Sender<String> {
+    pub(crate) fn lines(&self) -> &mpsc::Sender<Output> {
         &self.lines
     }
 
@@ -120,6 +132,27 @@ impl Screen {
                 for line in line::plain(notice, &self.me) {
                     self.plain(&line).await;
                 }
+            }
+        }
+    }
+
+    /// Shows what the client has to tell of its own accord: files that move have bars at a prompt, and a line now and
+    /// then elsewhere; programs are told all.
+    pub(crate) async fn news(&mut self, notice: &Notice) {
+        let change = self.progress.note(Instant::now(), notice);
+        let has_line = match (self.style, change) {
+            (Style::Json, _) | (_, Change::None | Change::Bars) => true,
+            (Style::Plain | Style::Coloured, Change::Moved { is_due }) => is_due && !self.has_prompt,
+        };
+        if has_line {
+            self.notice(notice).await;
+        }
+        if self.has_prompt && change != Change::None {
+            let bars = Output::Bars(self.progress.bars());
+            match change {
+                // The next drawing is not far.
+                Change::Moved { .. } => drop(self.lines.try_send(bars)),
+                Change::None | Change::Bars => self.output(bars).await,
             }
         }
     }
@@ -201,10 +234,14 @@ impl Screen {
 
     async fn line(&self, mut line: String) {
         line.push('\n');
+        self.output(Output::Line(line)).await;
+    }
+
+    async fn output(&self, output: Output) {
         tokio::select! {
             biased;
             // Without anybody who reads it there is nobody to tell.
-            _ = self.lines.send(line) => {}
+            _ = self.lines.send(output) => {}
             () = self.hurry.cancelled() => {}
         }
     }
@@ -220,9 +257,17 @@ impl Screen {
     }
 }
 
-fn write_lines(mut queue: mpsc::Receiver<String>, mut printer: Printer) {
-    while let Some(line) = queue.blocking_recv() {
-        if !printer(line) {
+fn write_all(mut queue: mpsc::Receiver<Output>, mut printer: Printer) {
+    let mut region = Region::default();
+    while let Some(output) = queue.blocking_recv() {
+        let is_written = match output {
+            Output::Line(line) => printer(line),
+            Output::Bars(bars) => {
+                let size = terminal_size().map_or((0, 0), |(Width(columns), Height(rows))| (columns, rows));
+                write(&region.draw(size, &bars)).is_ok()
+            }
+        };
+        if !is_written {
             return;
         }
     }

@@ -2,6 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::progress::give_back;
+
 #[cfg(unix)]
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -27,6 +29,7 @@ impl Restore {
 
 impl Drop for Restore {
     fn drop(&mut self) {
+        give_back();
         #[cfg(unix)]
         if let Some(was) = &self.was {
             use std::io::Write;
@@ -112,7 +115,10 @@ pub(crate) fn hurry_on_signals(hurry: CancellationToken) -> std::io::Result<()> 
                 }
                 match status {
                     None => hurry.cancel(),
-                    Some(status) => std::process::exit(status),
+                    Some(status) => {
+                        give_back();
+                        std::process::exit(status)
+                    }
                 }
             }
         });

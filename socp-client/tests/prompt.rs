@@ -195,3 +195,45 @@ fn passwords_are_asked_for_and_do_not_show() {
     alice.press("three\r");
     alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
 }
+
+#[test]
+fn a_file_that_moves_has_a_bar_below_the_prompt() {
+    let world = World::new();
+    let mut bob = support::Running::start(world.command("bob").args(["--json", "--auto-accept"]));
+    bob.event_of("ready");
+    let mut alice = Seat::take(&world.command("alice"));
+    alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
+    let path = world.dir.path().join("cat pictures.zip");
+    std::fs::write(&path, vec![7; 800_000]).unwrap();
+    // The path is completed, spaces and all.
+    alice.press(&format!("/file bob {}/cat\t", world.dir.path().display()));
+    alice.until("completion", |lines| lines.last().is_some_and(|line| line.ends_with("/cat pictures.zip")));
+    alice.press("\r");
+    alice.until_shown("[file 1] sending cat pictures.zip to bob");
+    alice.press("/tell bob are you");
+    let is_bar = |line: &str| {
+        let figures = line.strip_prefix("cat pictures.zip to bob [");
+        figures.is_some_and(|rest| rest.contains('#') && rest.contains(" %") && rest.ends_with(" left"))
+    };
+    alice.until("a bar", |lines| {
+        lines.len() == 30
+            && lines.last().is_some_and(|line| is_bar(line))
+            && lines.contains(&"alice> /tell bob are you")
+    });
+    // What arrives and what is typed leave it where it is.
+    bob.say("/tell alice I am");
+    alice.press(" there?");
+    alice.until("both", |lines| {
+        let prompt = lines.iter().position(|line| *line == "alice> /tell bob are you there?");
+        let above = prompt.and_then(|at| lines.get(at.checked_sub(1)?));
+        above == Some(&"[dm] bob: I am") && lines.iter().filter(|line| is_bar(line)).count() == 1
+    });
+    alice.until("the end", |lines| {
+        let end = |line: &&&str| {
+            line.starts_with(
+                "[file 1] cat pictures.zip has arrived at bob, complete and verified: 800 kB in ",
+            )
+        };
+        lines.iter().filter(end).count() == 1 && lines.last() == Some(&"alice> /tell bob are you there?")
+    });
+}

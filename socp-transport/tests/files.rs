@@ -198,7 +198,10 @@ async fn a_person_decides_and_may_think_better_of_it() {
         let offered = bob.offered().await;
         bob.client.reject_file(offered).await.unwrap();
         assert_eq!(
-            bob.client.accept_file(offered).await.map_err(|error| error.to_string().contains("no file")),
+            bob.client
+                .accept_file(offered)
+                .await
+                .map_err(|error| error.to_string().contains("nobody offers a file")),
             Err(true)
         );
     });

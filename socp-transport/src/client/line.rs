@@ -3,6 +3,8 @@
 mod files;
 mod people;
 
+pub use files::{bytes, percent, time};
+
 use serde::Serialize;
 use socp_core::client::{
     Doubt, KnownUser, MessageKind, Notice, PasswordNotice, SentTo, escape_label, escape_text,

@@ -133,7 +133,9 @@ impl Sending {
     pub(super) fn give_up(&mut self, code: ErrorCode, why: &str) {
         self.failed += self.waiting.len();
         self.waiting.clear();
-        self.why.get_or_insert_with(|| Fiasco::NotOffered((code, why.into())));
+        if self.open == 0 {
+            self.why.get_or_insert_with(|| Fiasco::NotOffered((code, why.into())));
+        }
     }
 }
 

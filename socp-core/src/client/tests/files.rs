@@ -525,12 +525,12 @@ fn one_command_stops_a_file_for_everybody() {
         offers(&actions).iter().map(start).collect::<Vec<_>>()
     };
     let ended = |actions: &[Action]| -> Vec<(u64, String)> {
-        let ended = notices(actions).into_iter().filter_map(|notice| match notice {
+        let ended = notices(actions).into_iter().map(|notice| match notice {
             Notice::File(FileNotice::Stopped { reference, transfer, others }) => {
-                Some((*reference, format!("stopped {} and {others:?}", transfer.id)))
+                (*reference, format!("stopped {} and {others:?}", transfer.id))
             }
-            Notice::File(FileNotice::Cancelled { reference, .. }) => Some((*reference, "cancelled".into())),
-            Notice::File(FileNotice::Sent { reference, to, .. }) => Some((*reference, format!("{to:?}"))),
+            Notice::File(FileNotice::Cancelled { reference, .. }) => (*reference, "cancelled".into()),
+            Notice::File(FileNotice::Sent { reference, to, .. }) => (*reference, format!("{to:?}")),
             other => panic!("{other:?}"),
         });
         ended.collect()

@@ -81,7 +81,7 @@ fn named(transfer: &Transfer, detail: &str) -> String {
 }
 
 /// How much of it is done.
-pub(super) fn percent(done: u64, size: u64) -> u64 {
+pub fn percent(done: u64, size: u64) -> u64 {
     done.min(size).saturating_mul(100).checked_div(size).unwrap_or(100)
 }
 
@@ -110,7 +110,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// A number of bytes for people.
-pub(super) fn bytes(number: u64) -> String {
+pub fn bytes(number: u64) -> String {
     if number == 1 {
         return "1 byte".into();
     }
@@ -125,7 +125,8 @@ pub(super) fn bytes(number: u64) -> String {
     format!("{scaled:.decimals$} {}", UNITS[unit])
 }
 
-pub(super) fn time(left: Duration) -> String {
+/// A time for people, rounded up.
+pub fn time(left: Duration) -> String {
     match left.as_secs_f64().ceil() as u64 {
         secs @ 0..100 => format!("{secs} s"),
         secs @ 100..6_000 => format!("{} min", secs.div_ceil(60)),
