@@ -299,6 +299,9 @@ impl Client {
 
     /// Offers what waits, as far as there is room, and says of the rest that it waits.
     fn offer_waiting(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.files.sending.values().all(|sending| sending.waiting.is_empty()) {
+            return;
+        }
         let mut under_way = self.under_way();
         let Limits { files_out, files_out_per_user, .. } = self.config.limits;
         let (files_out, files_out_per_user) = (files_out.max(1), files_out_per_user.max(1));
@@ -319,6 +322,7 @@ impl Client {
                 }
                 *open += 1;
                 room -= 1;
+                sending.open += 1;
                 next.push((*source, waiting.id, waiting.to.clone()));
                 false
             });
@@ -344,6 +348,7 @@ impl Client {
         self.files.out.values().map(Outgoing::in_flight).sum()
     }
 
+    /// Offers a file to somebody for whom it waited; the transfer counts as open.
     fn offer(&mut self, now: Now, source: SourceId, id: TransferId, to: UserId, out: &mut Vec<Action>) {
         let key = self.key_of(&to).filter(|_| self.directory.is_online(&to)).cloned();
         let label = self.directory.label(&to);
@@ -355,6 +360,7 @@ impl Client {
             Transfer { id, direction: Direction::Out, user_id: to.clone(), label, name, size: info.size };
         let Some(key) = key else {
             let failure = (ErrorCode::UserNotFound, format!("{} is no longer online", transfer.label).into());
+            sending.open -= 1;
             sending.fail(transfer, failure, out);
             return self.finish_sending(source, out);
         };
@@ -391,7 +397,6 @@ impl Client {
             heard: now.instant,
             meter: Meter::new(now.instant),
         };
-        sending.open += 1;
         self.files.out.insert(id, file);
         let (from, own_key) = (self.config.user_id.clone(), self.config.key.clone());
         let dialect = self.dialect();

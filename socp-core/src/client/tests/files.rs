@@ -513,6 +513,31 @@ fn a_file_to_everybody_is_offered_to_each_and_counted() {
 }
 
 #[test]
+fn who_goes_before_a_file_to_everybody_is_read_keeps_nobody_else_from_it() {
+    let mut scene = alice();
+    let actions = scene.command(1, send("public"));
+    let [FileAction::Read { source, .. }] = file_actions(&actions)[..] else { panic!("{actions:?}") };
+    scene.receive(&removed("bob"));
+    let actions = scene.handle(read(*source, 10));
+    let [offer] = offers(&actions)[..] else { panic!("{actions:?}") };
+    let [FileNotice::Failed { reference: None, transfer, .. }, FileNotice::Offering(_)] =
+        file_notices(&actions)[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(&*transfer.name, "_cat_.jpg");
+    let Payload::FileStart(start) = parsed(&offer.seal(&scene.own).expect("fake")).payload().clone() else {
+        panic!("{offer:?}")
+    };
+    let actions = scene.answer("carol", &start, AckStatus::Done, None);
+    let to = SentTo::Everyone { recipients: 1, failed: 1 };
+    assert!(
+        matches!(file_notices(&actions)[..], [_, FileNotice::Sent { to: sent, .. }] if *sent == to),
+        "{actions:?}"
+    );
+}
+
+#[test]
 fn one_command_stops_a_file_for_everybody() {
     let offering = |scene: &mut Scene| {
         let actions = scene.command(1, send("public"));
