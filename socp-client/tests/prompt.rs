@@ -143,6 +143,24 @@ fn a_person_sits_at_the_prompt() {
     assert_eq!(alice.end(), 0);
 }
 
+/// A paste, or somebody who types on while a line is being taken: nothing of it may be thrown away with a line's
+/// reader.
+#[test]
+fn lines_that_come_all_at_once_are_all_taken() {
+    const LINES: usize = 200;
+    let world = World::new();
+    let mut bob = world.json("bob");
+    bob.event_of("ready");
+    let mut alice = Seat::take(&world.command("alice"));
+    alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
+    alice.until_at_prompt("alice>");
+    let pasted: String = (1..=LINES).map(|number| format!("/tell bob {number}\r")).collect();
+    alice.press(&pasted);
+    for number in 1..=LINES {
+        assert_eq!(bob.event_of("dm")["text"], number.to_string());
+    }
+}
+
 #[test]
 fn passwords_are_asked_for_and_do_not_show() {
     let world = World::new();
