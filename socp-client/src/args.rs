@@ -10,9 +10,13 @@ use socp_transport::ServerUrl;
 /// Longest name, in bytes; labels show 64 characters.
 const MAX_NAME_BYTES: usize = 256;
 
+/// What scripts can rely on.
+const STATUS: &str = "Exit status: 0 if all went well; 1 if it could not go on, or, with commands from a pipe, if any of \
+                      them came to nothing; 2 if this command line is wrong.";
+
 /// SOCP chat in the terminal, and for scripts.
 #[derive(Debug, Parser)]
-#[command(name = "socp-client", version, about)]
+#[command(name = "socp-client", version, about, after_help = STATUS)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) task: Option<Task>,

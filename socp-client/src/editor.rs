@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use socp_core::wire::MetaField;
 use tokio::sync::mpsc;
 
 use crate::commands::{self, COMMANDS, Line};
@@ -21,6 +23,9 @@ use crate::input::Input;
 use crate::password::ask_for_server;
 use crate::say;
 use crate::terminal::suspend_here;
+
+/// How long the next prompt waits for the user's new name, so that it is its first.
+const NEW_NAME: Duration = Duration::from_millis(300);
 
 /// Lines of history that are kept.
 const HISTORY: usize = 1000;
@@ -34,17 +39,46 @@ const MAX_PATHS: usize = 1000;
 /// Writes lines above the prompt.
 pub(crate) type Printer = Box<dyn FnMut(String) -> bool + Send>;
 
+/// What the user is called, at the prompt. Whoever learns of another name sets it.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnName(Arc<(Mutex<String>, Condvar)>);
+
+impl OwnName {
+    /// An escaped name.
+    pub(crate) fn new(name: String) -> Self {
+        Self(Arc::new((Mutex::new(name), Condvar::new())))
+    }
+
+    /// From the next prompt on.
+    pub(crate) fn set(&self, name: String) {
+        // A thread that panicked while it held a name left one.
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        self.0.1.notify_all();
+    }
+
+    fn prompt(&self) -> String {
+        format!("{}> ", self.0.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits a moment for somebody to set another one.
+    fn await_news(&self) {
+        let name = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without news the prompt stays as it is.
+        let _ = self.0.1.wait_timeout(name, NEW_NAME);
+    }
+}
+
 /// A prompt that does not run yet.
 pub(crate) struct Prompt {
     editor: Editor<Names, DefaultHistory>,
     history: PathBuf,
-    text: String,
+    name: OwnName,
 }
 
 impl Prompt {
     /// A prompt, and who writes above it; none if the terminal cannot do that.
     pub(crate) fn new(
-        name: &str,
+        name: OwnName,
         history: PathBuf,
         colour: bool,
         inputs: mpsc::Sender<Input>,
@@ -60,8 +94,7 @@ impl Prompt {
         editor.set_helper(Some(Names { inputs, colour }));
         // There is none yet, or it cannot be read: then it starts anew.
         let _ = editor.load_history(&history);
-        let text = format!("{name}> ");
-        Some((Self { editor, history, text }, Box::new(move |line| printer.print(line).is_ok())))
+        Some((Self { editor, history, name }, Box::new(move |line| printer.print(line).is_ok())))
     }
 
     /// Reads lines until the user leaves. Nobody waits for the thread.
@@ -74,7 +107,7 @@ impl Prompt {
             let mut number = 0;
             let mut going = true;
             while going {
-                let line = match self.editor.readline(&self.text) {
+                let line = match self.editor.readline(&self.name.prompt()) {
                     Ok(line) => line,
                     // Ctrl-C empties the line; a window that changes its size is no news.
                     Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => continue,
@@ -83,6 +116,7 @@ impl Prompt {
                 };
                 number += 1;
                 let meant = commands::parse(&line);
+                let renames = matches!(&meant, Ok(Some(Line::Me(Some(change)))) if change.field == MetaField::DisplayName);
                 let input = match meant {
                     Ok(Some(Line::Password(None))) => match ask_for_change(&keyring) {
                         Ok((old, new)) => Input::Password { number, old, new },
@@ -110,6 +144,9 @@ impl Prompt {
                 };
                 if inputs.blocking_send(input).is_err() {
                     return;
+                }
+                if renames {
+                    self.name.await_news();
                 }
             }
             // The main loop may be gone.

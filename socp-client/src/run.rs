@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::args::Args;
 use crate::commands::{self, Line};
-use crate::editor::Prompt;
+use crate::editor::{OwnName, Prompt};
 use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::input::{self, Input};
@@ -32,6 +32,9 @@ use crate::progress;
 use crate::reach::Server;
 use crate::screen::{Screen, Style};
 use crate::terminal::{self, Restore};
+
+/// A question of ours; lines are numbered from 1.
+const OWN_QUESTION: u64 = 0;
 
 /// Lines that wait for a session or for being sent, before no more are read.
 const MAX_PENDING: usize = 256;
@@ -90,9 +93,10 @@ pub(crate) async fn run(
         (false, false) => Style::Plain,
     };
     let (to_us, inputs) = mpsc::channel(input::QUEUE);
+    let own_name = OwnName::new(escape_label(&args.user));
     let wants_prompt = !args.plain && !args.json && io::stdin().is_terminal();
     let prompt = wants_prompt
-        .then(|| Prompt::new(&escape_label(&args.user), dir.file("history"), colour, to_us.clone()))
+        .then(|| Prompt::new(own_name.clone(), dir.file("history"), colour, to_us.clone()))
         .flatten();
     let (prompt, printer) = prompt.unzip();
     let screen = Screen::start(style, me, printer).map_err(system)?;
@@ -120,11 +124,13 @@ pub(crate) async fn run(
         orders: Some(orders),
         holds,
         has_prompt: !holds,
+        own_name,
         held: VecDeque::new(),
         pending: BTreeSet::new(),
         leaving: None,
         late: false,
         gave_up: false,
+        failed: false,
         lost: None,
     };
     let outcome = session.run(inputs, notices, keeper).await;
@@ -185,6 +191,8 @@ struct Session {
     holds: bool,
     /// Whether somebody can be asked for a password.
     has_prompt: bool,
+    /// What it calls the user.
+    own_name: OwnName,
     held: VecDeque<(u64, Result<Line, String>)>,
     /// Lines that are neither done nor failed.
     pending: BTreeSet<u64>,
@@ -194,6 +202,8 @@ struct Session {
     late: bool,
     /// Whether lines were unfinished when we were told to leave at once.
     gave_up: bool,
+    /// Whether a command came to nothing.
+    failed: bool,
     /// Why we cannot go on.
     lost: Option<String>,
 }
@@ -233,7 +243,8 @@ impl Session {
     }
 
     async fn end(self, keeper: JoinHandle<Result<(), Failure>>) -> Result<ExitCode, Fatal> {
-        let Self { screen, held, pending, leaving, late, gave_up, lost, orders, .. } = self;
+        let Self { screen, held, pending, leaving, late, gave_up, failed, has_prompt, lost, orders, .. } =
+            self;
         drop(orders);
         let held = held.into_iter().map(|(number, _)| number);
         let unsent: Vec<_> = pending.into_iter().chain(held).collect();
@@ -252,6 +263,8 @@ impl Session {
                 Err(Fatal::new(format!("not everything could be sent within {seconds} s")))
             }
             (None, Ok(())) if !all_sent => Err(Fatal::new("not everything was sent")),
+            // People have seen it; scripts look at the status.
+            (None, Ok(())) if failed && !has_prompt => Ok(ExitCode::FAILURE),
             (None, Ok(())) => Ok(ExitCode::SUCCESS),
         }
     }
@@ -267,6 +280,15 @@ impl Session {
     async fn on_notice(&mut self, notice: Notice) {
         if let Some(reference) = notice.ends() {
             self.pending.remove(&reference);
+        }
+        self.failed |= is_failure(&notice);
+        if let Notice::Me { reference, meta } = &notice {
+            if let Some(name) = meta.display_name() {
+                self.own_name.set(escape_label(&name));
+            }
+            if *reference == OWN_QUESTION {
+                return;
+            }
         }
         match &notice {
             // Files that move have their time, also after the user left.
@@ -331,6 +353,10 @@ impl Session {
         }
         if matches!(notice, Notice::Ready { .. }) {
             self.holds = false;
+            if self.has_prompt {
+                // The name may be another one since an earlier run.
+                self.order(OWN_QUESTION, Command::Me(None)).await;
+            }
             while let Some((number, line)) = self.held.pop_front() {
                 self.act(number, line).await;
             }
@@ -417,7 +443,7 @@ impl Session {
                 self.pending.insert(number);
             }
             Some(Err(_)) | None => {
-                self.screen.failed(number, ErrorCode::Timeout, "the client has stopped").await;
+                self.fail(number, ErrorCode::Timeout, "the client has stopped").await;
             }
         }
     }
@@ -439,7 +465,7 @@ impl Session {
             Ok(Err(fatal)) => failed("NOT_SAVED", fatal.to_string()),
             Err(error) => failed("NOT_SAVED", error.to_string()),
         };
-        self.screen.failed(number, code, &detail).await;
+        self.fail(number, code, &detail).await;
     }
 
     /// Takes the user's password for this server.
@@ -458,12 +484,24 @@ impl Session {
         }
     }
 
-    async fn bad_password(&self, number: u64, why: &str) {
-        self.screen.failed(number, ErrorCode::Other("BAD_PASSWORD".into()), why).await;
+    async fn bad_password(&mut self, number: u64, why: &str) {
+        self.fail(number, ErrorCode::Other("BAD_PASSWORD".into()), why).await;
     }
 
-    async fn bad(&self, number: u64, why: &str) {
+    async fn bad(&mut self, number: u64, why: &str) {
         let why = socp_core::client::escape_text(why);
-        self.screen.failed(number, ErrorCode::Other("BAD_COMMAND".into()), &why).await;
+        self.fail(number, ErrorCode::Other("BAD_COMMAND".into()), &why).await;
     }
+
+    async fn fail(&mut self, number: u64, code: ErrorCode, detail: &str) {
+        self.failed = true;
+        self.screen.failed(number, code, detail).await;
+    }
+}
+
+/// Whether a notice says that something that the user wanted came to nothing, or may have. What goes wrong with what
+/// others do is their affair.
+fn is_failure(notice: &Notice) -> bool {
+    matches!(notice, Notice::Failed { reference: Some(_), .. })
+        || matches!(notice, Notice::File(FileNotice::Failed { transfer, .. }) if transfer.direction == Direction::Out)
 }

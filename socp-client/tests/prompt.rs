@@ -126,6 +126,8 @@ fn a_person_sits_at_the_prompt() {
     alice.until_at_prompt("alice>");
     alice.press("/whoa\t\r");
     alice.until("fingerprint", |lines| lines.iter().any(|line| line.starts_with("[whoami] fingerprint ")));
+    alice.press("/me name Alice B.\r");
+    alice.until_at_prompt("Alice B.>");
     alice.press("\x04");
     assert_eq!(alice.end(), 0);
     bob.event_of("user_removed");
@@ -135,10 +137,10 @@ fn a_person_sits_at_the_prompt() {
     // The history is still there the next time.
     let mut alice = Seat::take(&world.again("alice"));
     alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
-    alice.press("\x1b[A\x1b[A");
+    alice.press("\x1b[A\x1b[A\x1b[A");
     alice.until_at_prompt("alice> /tell bob who is there?");
     alice.press("\x03");
-    alice.until_at_prompt("alice>");
+    alice.until_at_prompt("Alice B.>");
     alice.press("/quit\r");
     assert_eq!(alice.end(), 0);
 }

@@ -19,6 +19,8 @@ pub(super) fn with_advice(report: &ErrorReport) -> ErrorReport {
     };
     let detail = match report.detail.trim() {
         "" => advice.into(),
+        // It knows better when.
+        said if said.contains("try again") => said.into(),
         said => format!("{said} ({advice})").into(),
     };
     ErrorReport { detail, ..report.clone() }
@@ -39,6 +41,8 @@ mod tests {
             let detail = with_advice(&report).detail;
             assert!(detail.starts_with("no (") && detail.ends_with(')'), "{detail}");
             told.insert(detail);
+            let advised = ErrorReport { detail: "busy: try again in a while".into(), ..report.clone() };
+            assert_eq!(&*with_advice(&advised).detail, "busy: try again in a while");
             let silent = ErrorReport { detail: " ".into(), ..report };
             assert!(!with_advice(&silent).detail.starts_with(' '), "an advice without its server's words");
         }

@@ -137,7 +137,7 @@ pub enum Command {
     },
     /// `/list`: who is online.
     List,
-    /// `/whois`: who somebody is. Somebody who is not online is found by id.
+    /// `/whois`: who somebody is. Somebody who is not online is found by id or by the last name.
     Whois {
         /// A label or a user id.
         user: Box<str>,
@@ -503,6 +503,10 @@ pub struct UserDetails {
     pub verified: Option<Timestamp>,
     /// Whether a key whose fingerprint was compared signed for this one, which was not.
     pub vouched: bool,
+    /// Whether it is we.
+    pub own: bool,
+    /// What the user tells beside the name (§15.1), if that is known: of those online, while there is room.
+    pub meta: Option<Meta>,
 }
 
 /// The text of a message. `Debug` shows its length alone: logs hold no plaintext.

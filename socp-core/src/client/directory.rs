@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::crypto::{
     Check, ContentCover, Succession, Verified, proven_rotations, rotation_check, succession, tells_more,
 };
-use crate::wire::{DirectoryEntry, KeyId, Meta, PublicKey, ServerId, Timestamp, UserId};
+use crate::wire::{DirectoryEntry, KeyId, Meta, MetaField, PublicKey, ServerId, Timestamp, UserId};
 
 use super::api::KnownUser;
-use super::label::escape_label;
+use super::label::{escape_label, quote_label};
+use super::limits::Limits;
 use super::records::UserPin;
 
 /// Fewest characters of an id in a label.
@@ -17,6 +18,14 @@ const MIN_SUFFIX_CHARS: usize = 4;
 /// Between name and id in a label. A name that holds it never stands alone: it could be a copy of
 /// somebody's label.
 const SUFFIX_MARK: char = '~';
+
+/// Names that mean something else where users are named: everybody.
+const RESERVED: [&str; 3] = ["public", "all", "*"];
+
+/// Whether a name means everybody, so that nobody is called so alone.
+pub(super) fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+}
 
 /// The users online, and the pins of all users ever met.
 #[derive(Debug)]
@@ -29,15 +38,20 @@ pub(super) struct Directory {
     names: BTreeMap<Box<str>, BTreeSet<UserId>>,
     /// Those whose id does not look on a screen as it is, by what it looks like.
     odd_ids: BTreeMap<Box<str>, BTreeSet<UserId>>,
+    /// All whom we ever met, by the name that they had last.
+    met: BTreeMap<Box<str>, BTreeSet<UserId>>,
+    /// Bytes of [`User::meta`], of all users together.
+    meta_bytes: usize,
     /// Counts sessions: who was not confirmed in this one is missing.
     session: u64,
-    max_users: usize,
-    max_pins: usize,
+    limits: Limits,
 }
 
 #[derive(Debug)]
 struct User {
     name: Option<Box<str>>,
+    /// What the user tells beside the name (§15.1).
+    meta: Option<Meta>,
     server_id: Option<ServerId>,
     online_local: bool,
     /// What the user's client wants signed of a direct message.
@@ -85,26 +99,24 @@ pub(super) enum Unresolved {
 }
 
 impl Directory {
-    pub(super) fn new(
-        own: UserId,
-        meta: &Meta,
-        pins: Vec<UserPin>,
-        max_users: usize,
-        max_pins: usize,
-    ) -> Self {
+    pub(super) fn new(own: UserId, meta: &Meta, pins: Vec<UserPin>, limits: &Limits) -> Self {
         let own_name = shown_name(Some(meta));
         let mut directory = Self {
             own: own.clone(),
             own_name: own_name.clone(),
             users: BTreeMap::new(),
-            pins: pins.into_iter().take(max_pins).map(|pin| (pin.user_id.clone(), pin)).collect(),
+            pins: BTreeMap::new(),
             names: BTreeMap::new(),
             odd_ids: BTreeMap::new(),
+            met: BTreeMap::new(),
+            meta_bytes: 0,
             session: 0,
-            max_users,
-            max_pins,
+            limits: limits.clone(),
         };
         directory.index(&own, own_name.as_deref());
+        for pin in pins.into_iter().take(limits.pinned_users) {
+            directory.pin(pin);
+        }
         directory
     }
 
@@ -137,25 +149,28 @@ impl Directory {
             return Vec::new();
         }
         let known = self.users.contains_key(id);
-        if !known && self.users.len() >= self.max_users {
+        if !known && self.users.len() >= self.limits.users {
             return vec![Change::Full];
         }
         let mut changes = Vec::new();
+        let mut pinned = false;
         let seen = entry.pubkey.as_ref().and_then(|field| field.key().ok());
         let rotations = seen.map_or(&[][..], |key| proven_rotations(frame, id, &entry.rotations, key));
         let conflict = match (self.pins.get(id), seen) {
             (None, None) => return vec![Change::NoKey(id.clone())],
-            (None, Some(_)) if self.pins.len() >= self.max_pins => return vec![Change::Full],
+            (None, Some(_)) if self.pins.len() >= self.limits.pinned_users => return vec![Change::Full],
             (None, Some(seen)) => {
                 let new = UserPin { rotations: rotations.to_vec(), ..UserPin::new(id, seen, at) };
-                changes.push(Change::Pinned(self.pin(new)));
+                self.pin(new);
+                pinned = true;
                 None
             }
             (Some(_), None) => None,
             (Some(pin), Some(seen)) if pin.key == *seen => {
                 if tells_more(id, seen, &pin.rotations, rotations) {
                     let told = UserPin { rotations: rotations.to_vec(), ..pin.clone() };
-                    changes.push(Change::Pinned(self.pin(told)));
+                    self.pin(told);
+                    pinned = true;
                 }
                 None
             }
@@ -173,8 +188,10 @@ impl Directory {
                         let vouched = signed && (was_verified || pin.vouched);
                         let rotations = rotations.to_vec();
                         // Another key is nobody's that was verified.
-                        let new = UserPin { rotations, vouched, ..UserPin::new(id, seen, at) };
-                        changes.push(Change::Pinned(self.pin(new)));
+                        let name = pin.name.clone();
+                        let new = UserPin { rotations, vouched, name, ..UserPin::new(id, seen, at) };
+                        self.pin(new);
+                        pinned = true;
                         let user_id = id.clone();
                         changes.push(Change::KeyChanged { user_id, was, now, was_verified, signed });
                         None
@@ -184,16 +201,22 @@ impl Directory {
             }
         };
         let label = known.then(|| self.label(id));
-        let before = self.users.remove(id);
-        if let Some(before) = &before {
-            self.unindex(id, before.name.as_deref());
-        }
-        let name = match (&entry.meta, &before) {
+        let before = self.take(id);
+        let (name, meta) = match (&entry.meta, &before) {
             // LIST_RESPONSE of some servers has no `meta`; it does not take a name away.
-            (None, Some(before)) => before.name.clone(),
-            (meta, _) => shown_name(meta.as_ref()),
+            (None, Some(before)) => (before.name.clone(), before.meta.clone()),
+            (meta, _) => (shown_name(meta.as_ref()), self.affordable(meta.as_ref())),
         };
+        // An id that means everybody gets a tail, as names do.
+        let name = name.or_else(|| is_reserved(id.as_str()).then(|| id.as_str().into()));
         self.index(id, name.as_deref());
+        // Who comes with another key than the pinned one gives the user no name.
+        if name.is_some() && conflict.is_none() {
+            pinned |= self.call(id, name.as_deref());
+        }
+        if let Some(pin) = self.pins.get(id).filter(|_| pinned) {
+            changes.insert(0, Change::Pinned(pin.clone()));
+        }
         let told = before.as_ref().and_then(|before| before.conflict);
         if let Some((pinned, seen)) = conflict.filter(|(_, seen)| told != Some(*seen)) {
             changes.push(Change::KeyConflict { user_id: id.clone(), pinned, seen });
@@ -205,8 +228,10 @@ impl Directory {
             (Some(_), _) => {}
             (None, _) => changes.push(Change::Added(id.clone())),
         }
+        self.meta_bytes += meta.as_ref().map_or(0, |meta| meta.as_str().len());
         let user = User {
             name,
+            meta,
             server_id: entry.server_id.clone().or_else(|| before.and_then(|before| before.server_id)),
             online_local: entry.online_local.unwrap_or(false),
             cover: entry.content_form.as_deref().and_then(ContentCover::parse).unwrap_or_default(),
@@ -217,9 +242,36 @@ impl Directory {
         changes
     }
 
-    fn pin(&mut self, pin: UserPin) -> UserPin {
-        self.pins.insert(pin.user_id.clone(), pin.clone());
-        pin
+    fn pin(&mut self, pin: UserPin) {
+        if let Some(name) = &pin.name {
+            self.met.entry(name.clone()).or_default().insert(pin.user_id.clone());
+        }
+        self.pins.insert(pin.user_id.clone(), pin);
+    }
+
+    /// A user whom we know is called so. Whether that is news.
+    fn call(&mut self, id: &UserId, name: Option<&str>) -> bool {
+        let Some(pin) = self.pins.get_mut(id).filter(|pin| pin.name.as_deref() != name) else { return false };
+        if let Some(before) = std::mem::replace(&mut pin.name, name.map(Into::into)) {
+            forget(&mut self.met, &before, id);
+        }
+        if let Some(name) = name {
+            self.met.entry(name.into()).or_default().insert(id.clone());
+        }
+        true
+    }
+
+    /// What a user tells beside the name, if there is something and room for it.
+    fn affordable(&self, meta: Option<&Meta>) -> Option<Meta> {
+        let meta = meta.filter(|meta| meta.as_str().len() <= self.limits.meta_bytes)?;
+        let tells = MetaField::ALL.into_iter().skip(1).any(|field| meta.field(field).is_some());
+        let room = self.limits.metas_bytes.saturating_sub(self.meta_bytes);
+        (tells && meta.as_str().len() <= room).then(|| meta.clone())
+    }
+
+    /// What a user who is online tells beside the name.
+    pub(super) fn meta(&self, id: &UserId) -> Option<&Meta> {
+        self.users.get(id)?.meta.as_ref()
     }
 
     /// Marks a pinned key as compared in person, or takes the mark away.
@@ -234,18 +286,26 @@ impl Directory {
         self.pins.get(id)
     }
 
-    /// Whom a name means, or an id of somebody whom we met once.
+    /// Whom a name means, or a name or id of somebody whom we met once. Who is online comes first.
     pub(super) fn resolve_known(&self, to: &str) -> Result<UserId, Unresolved> {
-        let met = || to.parse::<UserId>().ok().filter(|id| self.pins.contains_key(id));
-        self.resolve(to).or_else(|unresolved| met().ok_or(unresolved))
+        match self.resolve(to) {
+            Err(Unresolved::Unknown) => self.find(to, &self.met, |id| self.pins.contains_key(id)),
+            found => found,
+        }
     }
 
     /// A user has gone. Gives the label that the user had.
     pub(super) fn remove(&mut self, id: &UserId) -> Option<Box<str>> {
         let label = self.label(id);
+        self.take(id)?;
+        Some(label)
+    }
+
+    fn take(&mut self, id: &UserId) -> Option<User> {
         let user = self.users.remove(id)?;
         self.unindex(id, user.name.as_deref());
-        Some(label)
+        self.meta_bytes -= user.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+        Some(user)
     }
 
     /// Users not confirmed in this session.
@@ -294,33 +354,48 @@ impl Directory {
     }
 
     /// What people call a user: the display name, if nobody else has it and it is nobody else's id; else the name
-    /// with the shortest beginning of the id that tells its bearers apart; without a name the id.
+    /// with the shortest beginning of the id that tells its bearers apart; without a name the id. Who is not online
+    /// goes by the last name, told apart from everybody who has it or had it last.
     pub(super) fn label(&self, id: &UserId) -> Box<str> {
+        let online = self.is_known(id);
         let Some(name) = self.name(id) else {
             let shown = escape_label(id.as_str());
-            let stranger = !self.users.contains_key(id) && *id != self.own;
             // A stranger must not pass for somebody whose name its id is.
-            return if stranger && self.names.contains_key(shown.as_str()) {
+            let taken = self.names.contains_key(shown.as_str()) || self.met.contains_key(shown.as_str());
+            return if !online && (taken || is_reserved(&shown)) {
                 format!("{shown}{SUFFIX_MARK}unknown").into()
             } else {
                 shown.into()
             };
         };
-        let bearers = self.names.get(name);
-        let alone = bearers.is_none_or(|bearers| bearers.len() <= 1);
+        let bearers = [self.names.get(name), self.met.get(name).filter(|_| !online)];
+        let others = |set: &BTreeSet<UserId>| set.len() > usize::from(set.contains(id));
+        let alone = !bearers.iter().flatten().any(|set| others(set)) && !is_reserved(name);
         if alone && !name.contains(SUFFIX_MARK) && !self.is_id_of_another(name, id) {
             return name.into();
         }
-        let suffix = escape_label(beginning(id, bearers));
+        let suffix = escape_label(beginning(id, &bearers));
         format!("{name}{SUFFIX_MARK}{suffix}").into()
     }
 
+    /// The same for the middle of a sentence.
+    pub(super) fn named(&self, id: &UserId) -> String {
+        quote_label(&self.label(id)).into_owned()
+    }
+
     fn name(&self, id: &UserId) -> Option<&str> {
-        if *id == self.own { self.own_name.as_deref() } else { self.users.get(id)?.name.as_deref() }
+        if *id == self.own {
+            return self.own_name.as_deref();
+        }
+        match self.users.get(id) {
+            Some(user) => user.name.as_deref(),
+            None => self.pins.get(id)?.name.as_deref(),
+        }
     }
 
     fn is_id_of_another(&self, shown: &str, id: &UserId) -> bool {
-        let by_id = shown.parse::<UserId>().ok().filter(|other| self.is_known(other));
+        let known = |other: &UserId| self.is_known(other) || self.pins.contains_key(other);
+        let by_id = shown.parse::<UserId>().ok().filter(known);
         let odd = self.odd_ids.get(shown).into_iter().flatten();
         by_id.iter().chain(odd).any(|other| other != id)
     }
@@ -329,16 +404,27 @@ impl Directory {
         *id == self.own || self.users.contains_key(id)
     }
 
-    /// Whom a label or id means. What stands exactly so on the screen, or is an id, counts first; then a
-    /// name without what would tell its bearers apart, or with more of the id than is needed.
+    /// Whom a label or id means, of those online.
     pub(super) fn resolve(&self, to: &str) -> Result<UserId, Unresolved> {
-        let by_id = to.parse::<UserId>().ok().filter(|id| self.is_known(id));
+        self.find(to, &self.names, |id| self.is_known(id))
+    }
+
+    /// Whom a label or id means. What stands exactly so on the screen, or is an id, counts first; then a
+    /// name without what would tell its bearers apart, or with more of the id than is needed. A name that means
+    /// everybody is nobody's.
+    fn find(
+        &self,
+        to: &str,
+        names: &BTreeMap<Box<str>, BTreeSet<UserId>>,
+        is_meant: impl Fn(&UserId) -> bool,
+    ) -> Result<UserId, Unresolved> {
+        let by_id = to.parse::<UserId>().ok().filter(|id| is_meant(id) && !is_reserved(to));
         let odd = self.odd_ids.get(to).into_iter().flatten();
-        let named = self.names.get(to).into_iter().flatten();
+        let named = names.get(to).into_iter().flatten();
         // A name may itself hold the mark, so every cut is tried.
         let cuts = to.match_indices(SUFFIX_MARK).map(|(at, mark)| (&to[..at], &to[at + mark.len()..]));
         let suffixed = cuts.flat_map(|(name, suffix)| {
-            let bearers = self.names.get(name).into_iter().flatten();
+            let bearers = names.get(name).into_iter().flatten();
             bearers.filter(move |id| !suffix.is_empty() && escape_label(id.as_str()).starts_with(suffix))
         });
         let loose: BTreeSet<&UserId> = named.chain(suffixed).chain(odd).collect();
@@ -348,9 +434,9 @@ impl Directory {
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (None, _) => Err(Unresolved::Unknown),
-            (Some(one), None) => Ok(one.clone()),
-            (Some(one), Some(two)) => {
-                let all = [one, two].into_iter().chain(found);
+            (Some(one), None) if !is_reserved(to) => Ok(one.clone()),
+            (Some(one), more) => {
+                let all = [one].into_iter().chain(more).chain(found);
                 Err(Unresolved::Ambiguous(all.map(|id| self.label(id)).collect()))
             }
         }
@@ -389,16 +475,28 @@ fn shown_name(meta: Option<&Meta>) -> Option<Box<str>> {
 }
 
 /// The shortest beginning of an id that no other bearer of the name shares, of at least four characters.
-fn beginning<'a>(id: &'a UserId, bearers: Option<&BTreeSet<UserId>>) -> &'a str {
+fn beginning<'a>(id: &'a UserId, bearers: &[Option<&BTreeSet<UserId>>]) -> &'a str {
     let text = id.as_str();
     // In a sorted set the most similar ones are neighbours.
-    let neighbours = bearers
-        .map(|bearers| [bearers.range(..id).next_back(), bearers.range(id..).find(|next| *next != id)]);
-    let shared = neighbours
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|other| text.chars().zip(other.as_str().chars()).take_while(|(a, b)| a == b).count());
+    let neighbours = bearers.iter().flatten().flat_map(|bearers| {
+        [bearers.range(..id).next_back(), bearers.range(id..).find(|next| *next != id)].into_iter().flatten()
+    });
+    let shared =
+        neighbours.map(|other| text.chars().zip(other.as_str().chars()).take_while(|(a, b)| a == b).count());
     let chars = shared.max().map_or(0, |shared| shared + 1).max(MIN_SUFFIX_CHARS);
     text.char_indices().nth(chars).map_or(text, |(at, _)| &text[..at])
+}
+
+impl Unresolved {
+    /// Why, for people, given the name.
+    pub(super) fn words(&self, to: &str) -> String {
+        let to_all = if is_reserved(to) { "; that name means everybody: /all writes to them" } else { "" };
+        match self {
+            Self::Unknown => format!("nobody online is called {to}{to_all}"),
+            Self::Ambiguous(labels) => {
+                let labels: Vec<_> = labels.iter().map(|label| quote_label(label)).collect();
+                format!("{to} may be {}{to_all}", labels.join(" or "))
+            }
+        }
+    }
 }

@@ -125,7 +125,7 @@ impl Client {
             (None, None) => return dropped(out, "message names no sender", ""),
         };
         if message.ciphertext.bytes().len() != RSA_BYTES {
-            let label = self.directory.label(&from);
+            let label = self.directory.named(&from);
             let detail = format!("message of {label} is not one RSA block and cannot be decrypted").into();
             return out.push(Action::Notify(Notice::Failed {
                 reference: None,
@@ -213,7 +213,7 @@ impl Client {
 
     fn show(&mut self, arrived: Arrived, opened: Opened, out: &mut Vec<Action>) {
         let Arrived { kind, from, ts, digest, place } = arrived;
-        let label = self.directory.label(&from);
+        let label = self.directory.named(&from);
         let text = match opened.text {
             Ok(text) => Text::from(text),
             Err(why) => {
@@ -278,6 +278,11 @@ pub(super) fn shown_digest(from: &UserId, content: &[u8], signature: Option<&Bin
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// A mistake or failure of ours that no code of the standard fits.
+pub(super) fn own_code(code: &str) -> ErrorCode {
+    ErrorCode::Other(code.into())
 }
 
 /// For notices about text that has no better place.

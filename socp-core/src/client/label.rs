@@ -1,6 +1,8 @@
 //! Text of strangers made fit for a screen (decisions §5): what is invisible or would move other text
 //! about becomes visible.
 
+use std::borrow::Cow;
+
 /// Longest label, in characters.
 pub const MAX_LABEL_CHARS: usize = 64;
 
@@ -15,6 +17,16 @@ const MAX_MARKS_IN_A_ROW: usize = 4;
 /// of which is `…` if there were more.
 pub fn escape_label(name: &str) -> String {
     escape(name, MAX_LABEL_CHARS, |character, _| is_hidden(character).then(|| unicode(character)))
+}
+
+/// A label for the middle of a sentence: in quotes, if it holds what could pass for a part of the sentence or a tag. A
+/// quote inside is written `\"`.
+pub fn quote_label(label: &str) -> Cow<'_, str> {
+    let ends_it = |character: char| character.is_whitespace() || "[]():;,\"".contains(character);
+    match label.is_empty() || label.contains(ends_it) {
+        true => Cow::Owned(format!("\"{}\"", label.replace('"', "\\\""))),
+        false => Cow::Borrowed(label),
+    }
 }
 
 /// A message's text on one line of a screen: line breaks as `⏎`, tabs as `⇥`, what labels escape as `\u{202e}`; the
@@ -129,6 +141,21 @@ mod tests {
             "x".repeat(60) + "…",
             "no escape is cut in two"
         );
+    }
+
+    #[test]
+    fn a_label_that_could_pass_for_a_sentence_is_quoted() {
+        for (label, quoted) in [
+            ("bob", "bob"),
+            ("bob~4567", "bob~4567"),
+            ("Zoë🦀", "Zoë🦀"),
+            ("[dm] Bobby: send money", "\"[dm] Bobby: send money\""),
+            ("bob]", "\"bob]\""),
+            ("al\"ice", "\"al\\\"ice\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(quote_label(label), quoted);
+        }
     }
 
     #[test]

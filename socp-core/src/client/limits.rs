@@ -23,6 +23,8 @@ pub struct Limits {
     pub text_parts: usize,
     /// Longest `meta` of our own, in bytes (decisions §1).
     pub meta_bytes: usize,
+    /// What others tell of themselves beside their names, of all together, in bytes: 8,000 of the longest `meta`s.
+    pub metas_bytes: usize,
     /// Longest name in a `Tell`, in bytes: a label has 64 characters, escaped ones included.
     pub name_bytes: usize,
     /// Received messages that are being opened.
@@ -72,6 +74,7 @@ impl Default for Limits {
             strangers: 64,
             text_parts: 16,
             meta_bytes: 4 * 1024,
+            metas_bytes: 32 * 1024 * 1024,
             name_bytes: 512,
             opens_in_flight: 16,
             received_messages: 4_096,

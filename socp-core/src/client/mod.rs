@@ -37,7 +37,7 @@ pub use files::{
     ChunkRun, Direction, Expected, FailureKind, FileAction, FileCommand, FileEvent, FileInfo, FileNotice,
     Offer, OfferPolicy, SourceId, Transfer, TransferId, safe_file_name, split_name,
 };
-pub use label::{MAX_LABEL_CHARS, escape_label, escape_text};
+pub use label::{MAX_LABEL_CHARS, escape_label, escape_text, quote_label};
 pub use limits::{Limits, Timing};
 pub use records::*;
 pub use sealed::{Opened, SealedMessage};
@@ -55,7 +55,7 @@ use inbox::Inbox;
 use label::escape_detail;
 use outbox::Outbox;
 use parts::Parts;
-use profile::PendingMeta;
+use profile::Profile;
 use seed::Held;
 use session::{Outage, Phase, Stage};
 
@@ -81,8 +81,8 @@ pub struct Client {
     /// Long texts that are not complete.
     parts: Parts,
     files: Files,
-    /// A change of our `meta` that the server has not confirmed.
-    pending_meta: Option<PendingMeta>,
+    /// Changes of our `meta` that the server has not confirmed.
+    profile: Profile,
     clock: Clock,
     chance: ChaCha20Rng,
     /// Set when the user quits: until then what is under way may finish.
@@ -118,20 +118,14 @@ impl Client {
             }),
             phase: Phase::Waiting { until: now.instant },
             outage: Outage::default(),
-            directory: Directory::new(
-                config.user_id.clone(),
-                &config.meta,
-                users,
-                limits.users,
-                limits.pinned_users,
-            ),
+            directory: Directory::new(config.user_id.clone(), &config.meta, users, limits),
             missing_until: None,
             outbox: Outbox::default(),
             inbox: Inbox::new(shown, limits.shown),
             strangers: VecDeque::new(),
             parts: Parts::default(),
             files: Files::default(),
-            pending_meta: None,
+            profile: Profile::default(),
             clock: Clock { last: 0, instant: now.instant },
             chance: ChaCha20Rng::from_seed(config.seed),
             quit_at: None,
@@ -294,7 +288,7 @@ impl Client {
             self.missing_until.and_then(|at| deadline(at, "missing users")),
             self.outbox.list_until().and_then(|at| deadline(at, "list")),
             self.parts.deadline().and_then(|at| deadline(at, "parts")),
-            self.pending_meta.as_ref().and_then(|pending| deadline(pending.until, "meta")),
+            self.profile.until().and_then(|at| deadline(at, "meta")),
             self.files_deadline().and_then(|at| deadline(at, "files")),
             self.files_paced_at().and_then(|at| deadline(at, "chunks")),
             self.quit_at.filter(|_| !self.is_stopped()).and_then(|at| deadline(at, "quit")),
@@ -348,8 +342,8 @@ impl Client {
             self.on_list_timeout(out);
             self.release(now, out);
         }
-        if self.pending_meta.as_ref().is_some_and(|pending| pending.until <= now.instant) {
-            self.fail_meta_change("the server did not answer", out);
+        if self.profile.until().is_some_and(|at| at <= now.instant) {
+            self.on_meta_late(now, out);
         }
         self.on_parts_due(now, out);
         self.on_files_due(now, out);
@@ -369,7 +363,7 @@ impl Client {
             && self.inbox.len() == 0
             && self.strangers.is_empty()
             && self.files.is_idle()
-            && self.pending_meta.is_none();
+            && self.profile.is_idle();
         if !idle && !time_is_up {
             return;
         }

@@ -20,7 +20,7 @@ use super::api::{Action, Command, MessageKind, Notice, SentTo, Text};
 use super::directory::Unresolved;
 use super::draft::{Content, Draft, DraftId, split};
 use super::files::FileCommand;
-use super::inbox::failed;
+use super::inbox::{failed, own_code};
 
 /// What is to be sent, and what was.
 #[derive(Debug, Default)]
@@ -67,6 +67,8 @@ struct Job {
     open: usize,
     failed: BTreeSet<UserId>,
     why: Option<(ErrorCode, Box<str>)>,
+    /// A part or copy that was written may be lost: told once the rest is written.
+    doubt: Option<String>,
 }
 
 #[derive(Debug)]
@@ -107,9 +109,12 @@ impl Piece {
 
 #[derive(Debug)]
 struct Sent {
+    job: u64,
     reference: u64,
     kind: MessageKind,
     to: UserId,
+    /// When, by our own clock: what was written after the last sign of life may be lost with its link.
+    at: Duration,
 }
 
 /// LIST_REQUEST and those who wait for its answer.
@@ -174,7 +179,7 @@ impl Client {
         let pieces = |text: Text| {
             let most = limits.text_parts * MAX_PLAINTEXT_BYTES;
             if text.as_str().is_empty() {
-                return Err("the text is empty".to_owned());
+                return Err(("BAD_COMMAND", "the text is empty".to_owned()));
             }
             // Cutting between characters may cost a piece.
             let pieces = if text.as_str().len() > most {
@@ -186,7 +191,10 @@ impl Client {
             if fits {
                 Ok(pieces)
             } else {
-                Err(format!("a text has at most {most} bytes, this one {}", text.as_str().len()))
+                let size = text.as_str().len();
+                let why =
+                    format!("this text has {size} bytes, and at most {most} go as one: send it as a file");
+                Err(("TOO_LONG", why))
             }
         };
         let order = match command {
@@ -200,7 +208,7 @@ impl Client {
                     out,
                     Some(reference),
                     ErrorCode::UserNotFound,
-                    &format!("nobody is called {to}"),
+                    &Unresolved::Unknown.words(&to),
                 );
             }
             Command::Tell { to, text } => pieces(text).map(|pieces| Order::Tell { to, pieces }),
@@ -216,7 +224,7 @@ impl Client {
         };
         let order = match order {
             Ok(order) => order,
-            Err(why) => return failed(out, Some(reference), ErrorCode::UnknownType, &why),
+            Err((code, why)) => return failed(out, Some(reference), own_code(code), &why),
         };
         if let Some(why) = self.deaf() {
             return failed(out, Some(reference), ErrorCode::Timeout, why);
@@ -272,13 +280,8 @@ impl Client {
             Order::File { to, path } => return self.start_sending(reference, &to, path, out),
             Order::Tell { to, pieces } => match self.directory.resolve(&to) {
                 Ok(user) => (Audience::One(user.clone()), vec![user], pieces),
-                Err(Unresolved::Unknown) => {
-                    let why = format!("nobody online is called {to}");
-                    return failed(out, Some(reference), ErrorCode::UserNotFound, &why);
-                }
-                Err(Unresolved::Ambiguous(labels)) => {
-                    let why = format!("{to} may be {}", labels.join(" or "));
-                    return failed(out, Some(reference), ErrorCode::UserNotFound, &why);
+                Err(unresolved) => {
+                    return failed(out, Some(reference), ErrorCode::UserNotFound, &unresolved.words(&to));
                 }
             },
             Order::All { pieces } => {
@@ -293,7 +296,7 @@ impl Client {
         self.outbox.next_job += 1;
         let open = recipients.len() * pieces.len();
         let (long, failed) = (BTreeMap::new(), BTreeSet::new());
-        self.outbox.jobs.insert(job, Job { reference, audience, long, open, failed, why: None });
+        self.outbox.jobs.insert(job, Job { reference, audience, long, open, failed, why: None, doubt: None });
         self.outbox.issuing = Some(Issue { job, recipients, pieces, next: 0 });
     }
 
@@ -303,7 +306,7 @@ impl Client {
         let to = piece.to.clone();
         let reachable = to == self.config.user_id || self.directory.is_online(&to);
         let Some(key) = self.key_of(&to).filter(|_| reachable).cloned() else {
-            let why = format!("{} is no longer online", self.directory.label(&to));
+            let why = format!("{} is no longer online", self.directory.named(&to));
             return self.settle_piece(&piece, Err((ErrorCode::UserNotFound, why.into())), out);
         };
         let id = DraftId(self.outbox.next_draft);
@@ -357,13 +360,39 @@ impl Client {
     pub(super) fn on_written(&mut self, id: DraftId, out: &mut Vec<Action>) {
         let Some(piece) = self.outbox.take_draft(id) else { return };
         if let Some(Job { reference, audience, .. }) = self.outbox.jobs.get(&piece.job) {
-            let sent = Sent { reference: *reference, kind: audience.kind(), to: piece.to.clone() };
+            let (reference, kind, at) = (*reference, audience.kind(), self.clock.instant);
+            let sent = Sent { job: piece.job, reference, kind, to: piece.to.clone(), at };
             self.outbox.sent.insert(piece.ts, sent);
             while self.outbox.sent.len() > self.config.limits.sent_references {
                 self.outbox.sent.pop_first();
             }
         }
         self.settle_piece(&piece, Ok(()), out);
+    }
+
+    /// The link is gone: messages that were written since the server was last heard of may be gone with it. Each command
+    /// is told of once.
+    pub(super) fn doubt_written_since(&mut self, heard: Duration, out: &mut Vec<Action>) {
+        let (doubtful, sure) =
+            std::mem::take(&mut self.outbox.sent).into_iter().partition(|(_, sent)| sent.at > heard);
+        self.outbox.sent = sure;
+        let doubtful: BTreeMap<Timestamp, Sent> = doubtful;
+        let mut told = BTreeSet::new();
+        for Sent { job, reference, kind, to, at: _ } in doubtful.into_values() {
+            if !told.insert(reference) {
+                continue;
+            }
+            let whose = match kind {
+                MessageKind::Direct => format!("your message to {}", self.directory.named(&to)),
+                MessageKind::Public => "your message to all".into(),
+            };
+            let why =
+                format!("{whose} may not have arrived: the link broke before the server was heard again");
+            match self.outbox.jobs.get_mut(&job) {
+                Some(unfinished) => unfinished.doubt = Some(why),
+                None => failed(out, Some(reference), ErrorCode::Timeout, &why),
+            }
+        }
     }
 
     pub(super) fn on_draft_failed(&mut self, id: DraftId, error: CryptoError, out: &mut Vec<Action>) {
@@ -382,8 +411,13 @@ impl Client {
             FrameType::parse(kind) == own_kind && to.as_deref().is_none_or(|to| to == own_to.as_str())
         };
         if self.outbox.sent.get(ts).is_some_and(|sent| is_meant(sent.kind, &sent.to)) {
-            let Some(Sent { reference, kind: _, to }) = self.outbox.sent.remove(ts) else { return false };
-            let why = format!("{}: {}", self.directory.label(&to), report.detail);
+            let Some(Sent { reference, to, .. }) = self.outbox.sent.remove(ts) else { return false };
+            let named = self.directory.named(&to);
+            // Servers know people by their ids.
+            let why = match report.detail.contains(to.as_str()) {
+                true => report.detail.replace(to.as_str(), &named),
+                false => format!("{named}: {}", report.detail),
+            };
             failed(out, Some(reference), report.code.clone(), &why);
             return true;
         }
@@ -396,7 +430,8 @@ impl Client {
         };
         let Some(id) = drafts.iter().find(|(_, piece)| meant(piece)).map(|(id, _)| *id) else { return false };
         let Some(piece) = self.outbox.take_draft(id) else { return false };
-        self.settle_piece(&piece, Err((report.code.clone(), report.detail.clone())), out);
+        let detail = report.detail.replace(piece.to.as_str(), &self.directory.named(&piece.to));
+        self.settle_piece(&piece, Err((report.code.clone(), detail.into())), out);
         true
     }
 
@@ -419,7 +454,7 @@ impl Client {
     }
 
     fn finish(&self, job: Job, out: &mut Vec<Action>) {
-        let Job { reference, audience, long: _, open: _, failed: lost, why } = job;
+        let Job { reference, audience, long: _, open: _, failed: lost, why, doubt } = job;
         let to = match (audience, why) {
             (Audience::Everyone(all), why) if lost.len() < all => {
                 debug_assert_eq!(why.is_some(), !lost.is_empty(), "each failure has its reason");
@@ -435,6 +470,9 @@ impl Client {
             }
         };
         out.push(Action::Notify(Notice::Sent { reference, to }));
+        if let Some(doubt) = doubt {
+            failed(out, Some(reference), ErrorCode::Timeout, &doubt);
+        }
     }
 
     /// Nothing more will be written: every command ends now.

@@ -13,21 +13,41 @@ use crate::wire::{
 
 use super::Client;
 use super::api::{Action, MetaChange, Notice, UserDetails};
-use super::directory::Unresolved;
-use super::inbox::failed;
+use super::directory::{Unresolved, is_reserved};
+use super::inbox::{failed, own_code};
 use super::records::Record;
 
 /// Longest display name, in bytes: labels show 64 characters.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A change of our `meta` that the server has not confirmed.
+/// Changes of our `meta` on their way.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    /// What the server has not confirmed.
+    pending: Option<PendingMeta>,
+    /// Wishes that came meanwhile.
+    wishes: Vec<(u64, MetaChange)>,
+}
+
 #[derive(Debug)]
-pub(super) struct PendingMeta {
-    reference: u64,
+struct PendingMeta {
+    /// The commands that wanted it.
+    references: Vec<u64>,
     meta: Meta,
     /// Of the USER_HELLO that brings it.
     ts: Timestamp,
-    pub(super) until: Duration,
+    until: Duration,
+}
+
+impl Profile {
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_none() && self.wishes.is_empty()
+    }
+
+    /// Until when the server must have confirmed a change.
+    pub(super) fn until(&self) -> Option<Duration> {
+        self.pending.as_ref().map(|pending| pending.until)
+    }
 }
 
 impl MetaChange {
@@ -65,7 +85,7 @@ fn value_of(field: MetaField, text: &str) -> Result<Value, String> {
         }
         MetaField::DisplayName | MetaField::Pronouns | MetaField::AvatarUrl => {
             match text.chars().any(char::is_control) {
-                true => wrong("there are no control characters in it"),
+                true => wrong("it may not hold control characters"),
                 false => Ok(text.into()),
             }
         }
@@ -85,65 +105,99 @@ impl Client {
             let meta = self.config.meta.clone();
             return out.push(Action::Notify(Notice::Me { reference, meta }));
         };
-        let refused = |out: &mut Vec<Action>, why: &str| {
-            failed(out, Some(reference), ErrorCode::UnknownType, why);
-        };
         if self.is_ready() && self.must_ask() {
-            return refused(out, "this server shows others nothing of you but your id");
+            return refused(reference, "this server shows others nothing of you but your id", out);
         }
-        if self.pending_meta.is_some() {
-            return refused(out, "another change is under way");
+        let limits = &self.config.limits;
+        if let Err(why) = change.applied_to(&self.config.meta, limits.meta_bytes) {
+            return refused(reference, &why, out);
         }
-        let meta = match change.applied_to(&self.config.meta, self.config.limits.meta_bytes) {
-            Ok(meta) => meta,
-            Err(why) => return refused(out, &why),
-        };
-        if !self.is_ready() || meta == self.config.meta {
-            // The next hello brings it.
-            return self.take_meta(reference, meta, out);
+        if self.profile.wishes.len() >= limits.queued_commands {
+            let why = format!("{} changes are waiting already", limits.queued_commands);
+            return failed(out, Some(reference), ErrorCode::Timeout, &why);
+        }
+        self.profile.wishes.push((reference, change));
+        let is_online = self.is_ready();
+        self.pursue_wishes(now, is_online, out);
+    }
+
+    /// Tells the server of all that was wished meanwhile at once; of two wishes for a field the later one counts. What
+    /// is wished without a session the next hello brings.
+    fn pursue_wishes(&mut self, now: Now, is_online: bool, out: &mut Vec<Action>) {
+        if self.profile.pending.is_some() || self.profile.wishes.is_empty() {
+            return;
+        }
+        let mut meta = self.config.meta.clone();
+        let mut references = Vec::new();
+        for (reference, change) in std::mem::take(&mut self.profile.wishes) {
+            match change.applied_to(&meta, self.config.limits.meta_bytes) {
+                Ok(changed) => {
+                    meta = changed;
+                    references.push(reference);
+                }
+                Err(why) => refused(reference, &why, out),
+            }
+        }
+        if !is_online || meta == self.config.meta {
+            return self.take_meta(references, meta, out);
         }
         let hello = self.hello(meta.clone());
         let ts = self.send_to_server(now, &Payload::UserHello(hello), out);
         let until = now.instant.saturating_add(self.config.timing.list);
-        self.pending_meta = Some(PendingMeta { reference, meta, ts, until });
+        self.profile.pending = Some(PendingMeta { references, meta, ts, until });
     }
 
-    fn take_meta(&mut self, reference: u64, meta: Meta, out: &mut Vec<Action>) {
+    fn take_meta(&mut self, references: Vec<u64>, meta: Meta, out: &mut Vec<Action>) {
         self.directory.set_own_name(&meta);
         self.config.meta = meta.clone();
         out.push(Action::Persist(Record::Meta(meta.clone())));
-        out.push(Action::Notify(Notice::Me { reference, meta }));
+        let told = |reference| Action::Notify(Notice::Me { reference, meta: meta.clone() });
+        out.extend(references.into_iter().map(told));
     }
 
     /// USER_ADDED about ourselves: what everybody was told.
-    pub(super) fn on_own_entry(&mut self, entry: &DirectoryEntry, out: &mut Vec<Action>) {
+    pub(super) fn on_own_entry(&mut self, now: Now, entry: &DirectoryEntry, out: &mut Vec<Action>) {
         let told = entry.meta.as_ref().and_then(|meta| canonicalise(meta.as_str(), usize::MAX).ok());
         let is_it = |pending: &mut PendingMeta| canonicalise(pending.meta.as_str(), usize::MAX).ok() == told;
-        if let Some(PendingMeta { reference, meta, .. }) = self.pending_meta.take_if(is_it) {
-            self.take_meta(reference, meta, out);
+        if let Some(PendingMeta { references, meta, .. }) = self.profile.pending.take_if(is_it) {
+            self.take_meta(references, meta, out);
+            self.pursue_wishes(now, true, out);
         }
     }
 
     /// An ERROR about the hello that brings a change. Whether it was one.
-    pub(super) fn on_meta_refused(&mut self, report: &ErrorReport, out: &mut Vec<Action>) -> bool {
+    pub(super) fn on_meta_refused(&mut self, now: Now, report: &ErrorReport, out: &mut Vec<Action>) -> bool {
         let Some(FrameRef { kind, ts: Some(ts), .. }) = &report.reference else { return false };
         let is_it =
             |pending: &mut PendingMeta| FrameType::parse(kind) == FrameType::UserHello && pending.ts == *ts;
-        let Some(pending) = self.pending_meta.take_if(is_it) else { return false };
-        failed(out, Some(pending.reference), report.code.clone(), &report.detail);
+        let Some(pending) = self.profile.pending.take_if(is_it) else { return false };
+        for reference in pending.references {
+            failed(out, Some(reference), report.code.clone(), &report.detail);
+        }
+        self.pursue_wishes(now, true, out);
         true
     }
 
-    /// The link is gone: the next hello brings the change.
-    pub(super) fn on_meta_cut_off(&mut self, out: &mut Vec<Action>) {
-        if let Some(PendingMeta { reference, meta, .. }) = self.pending_meta.take() {
-            self.take_meta(reference, meta, out);
+    /// The link is gone: the next hello brings the changes.
+    pub(super) fn on_meta_cut_off(&mut self, now: Now, out: &mut Vec<Action>) {
+        if let Some(PendingMeta { references, meta, .. }) = self.profile.pending.take() {
+            self.take_meta(references, meta, out);
         }
+        self.pursue_wishes(now, false, out);
     }
 
-    pub(super) fn fail_meta_change(&mut self, why: &str, out: &mut Vec<Action>) {
-        if let Some(pending) = self.pending_meta.take() {
-            failed(out, Some(pending.reference), ErrorCode::Timeout, why);
+    pub(super) fn on_meta_late(&mut self, now: Now, out: &mut Vec<Action>) {
+        for reference in self.profile.pending.take().into_iter().flat_map(|pending| pending.references) {
+            failed(out, Some(reference), ErrorCode::Timeout, "the server did not answer");
+        }
+        self.pursue_wishes(now, true, out);
+    }
+
+    pub(super) fn fail_meta_changes(&mut self, why: &str, out: &mut Vec<Action>) {
+        let Profile { pending, wishes } = std::mem::take(&mut self.profile);
+        let sent = pending.into_iter().flat_map(|pending| pending.references);
+        for reference in sent.chain(wishes.into_iter().map(|(reference, _)| reference)) {
+            failed(out, Some(reference), ErrorCode::Timeout, why);
         }
     }
 
@@ -172,7 +226,7 @@ impl Client {
                 out.push(Action::Notify(Notice::Verified { reference, user: user.into() }));
             }
             // Nobody but ourselves is known without a pin.
-            None => failed(out, Some(reference), ErrorCode::UserNotFound, "that is you"),
+            None => refused(reference, "that is you", out),
         }
     }
 
@@ -183,8 +237,10 @@ impl Client {
                 Some(details) => return Some(details),
                 None => format!("nothing is known of {user}"),
             },
-            Err(Unresolved::Unknown) => format!("nobody online is called {user}"),
-            Err(Unresolved::Ambiguous(labels)) => format!("{user} may be {}", labels.join(" or ")),
+            Err(Unresolved::Unknown) if !is_reserved(user) => {
+                format!("nobody was ever met who is called {user}")
+            }
+            Err(unresolved) => unresolved.words(user),
         };
         failed(out, Some(reference), ErrorCode::UserNotFound, &why);
         None
@@ -209,6 +265,13 @@ impl Client {
             since: pin.and_then(|pin| pin.since),
             verified: pin.and_then(|pin| pin.verified),
             vouched: pin.is_some_and(|pin| pin.vouched),
+            own,
+            meta: if own { Some(self.config.meta.clone()) } else { self.directory.meta(id).cloned() },
         })
     }
+}
+
+/// A change that is none.
+fn refused(reference: u64, why: &str, out: &mut Vec<Action>) {
+    failed(out, Some(reference), own_code("BAD_COMMAND"), why);
 }

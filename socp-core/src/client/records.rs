@@ -44,6 +44,8 @@ pub struct UserPin {
     pub vouched: bool,
     /// How it follows from the user's first key, proven (decisions §4); empty where nobody showed it.
     pub rotations: Vec<Rotation>,
+    /// What the user was called last, as labels show it, for when the user is not online.
+    pub name: Option<Box<str>>,
 }
 
 impl UserPin {
@@ -56,6 +58,7 @@ impl UserPin {
             verified: None,
             vouched: false,
             rotations: Vec::new(),
+            name: None,
         }
     }
 }

@@ -21,7 +21,7 @@ impl Client {
             return dropped(out, "another frame relabelled as USER_ADDED", entry.user_id.as_str());
         }
         if entry.user_id == self.config.user_id {
-            return self.on_own_entry(entry, out);
+            return self.on_own_entry(now, entry, out);
         }
         self.confirm(now, frame, std::slice::from_ref(entry), out);
     }

@@ -490,7 +490,7 @@ impl Client {
                 let report = with_advice(report);
                 if self.on_message_refused(&report, out)
                     || self.on_file_refused(now, &report, out)
-                    || self.on_meta_refused(&report, out)
+                    || self.on_meta_refused(now, &report, out)
                 {
                 } else if code == ErrorCode::NameInUse {
                     // Two clients of one user would throw each other out for ever.
@@ -511,9 +511,12 @@ impl Client {
 
     /// The link is gone, or the dial came to nothing.
     pub(super) fn on_link_lost(&mut self, now: Now, why: &str, out: &mut Vec<Action>) {
+        if let Phase::Open(link) = &self.phase {
+            self.doubt_written_since(link.heard, out);
+        }
         self.outbox.on_link_lost();
         self.release(now, out);
-        self.on_meta_cut_off(out);
+        self.on_meta_cut_off(now, out);
         self.on_files_cut_off(now, "the link to the server was lost", out);
         self.missing_until = None;
         let most = self.config.timing.redial_first.saturating_mul(1 << self.outage.attempts.min(20));
@@ -538,7 +541,7 @@ impl Client {
         self.fail_commands(why, out);
         self.fail_files(why, out);
         self.give_up_parts(out);
-        self.fail_meta_change(why, out);
+        self.fail_meta_changes(why, out);
         out.push(Action::Notify(Notice::Stopped));
     }
 }

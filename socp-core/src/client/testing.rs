@@ -338,11 +338,15 @@ pub(super) fn user_removed(id: &str) -> Action {
 /// When a scene starts, by the wall clock.
 pub(super) const START: u64 = 1_800_000_000_000;
 
-/// A key is pinned at that time.
+/// A key is pinned at that time, of somebody without a name.
 pub(super) fn pinned(id: &str, key: &str) -> Action {
-    let key = entry_with_key(id, None, key).pubkey.and_then(|field| field.key().cloned().ok());
-    let pin = UserPin::new(&user(id), &key.expect("fake keys are good"), Timestamp(START));
-    Action::Persist(Record::UserPin(pin))
+    Action::Persist(Record::UserPin(UserPin::new(&user(id), &public(key), Timestamp(START))))
+}
+
+/// The same of somebody who has one.
+pub(super) fn pinned_as(id: &str, key: &str, name: &str) -> Action {
+    let pin = UserPin::new(&user(id), &public(key), Timestamp(START));
+    Action::Persist(Record::UserPin(UserPin { name: Some(name.into()), ..pin }))
 }
 
 pub(super) fn told_dropped(why: &'static str, detail: &str) -> Action {

@@ -8,6 +8,7 @@ pub use files::{bytes, percent, time};
 use serde::Serialize;
 use socp_core::client::{
     Doubt, KnownUser, MessageKind, Notice, PasswordNotice, SentTo, escape_label, escape_text,
+    quote_label as named,
 };
 use socp_core::wire::{ErrorCode, Meta, UserId};
 
@@ -27,8 +28,12 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
         }
         Notice::Password(notice) => vec![people::password(notice)],
         Notice::Replaced { detail } => {
-            let why = "[replaced] this user has logged in elsewhere, so this session is over";
-            vec![error(&ErrorCode::NameInUse, detail), why.into()]
+            vec![
+                error(&ErrorCode::NameInUse, detail),
+                "[replaced] this user has logged in elsewhere, so this session is over; start again to take it back"
+                    .into(),
+                "[replaced] if that was not you, somebody has your key: replace it with `key rotate`".into(),
+            ]
         }
         Notice::ServerChanged { was, now } => {
             let (was_id, now_id) =
@@ -44,10 +49,14 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             ]
         }
         Notice::UserAdded { label, .. } => {
-            vec![format!("[user added] {label} is now available for messaging")]
+            vec![format!("[user added] {} is now available for messaging", named(label))]
         }
-        Notice::UserRemoved { label, .. } => vec![format!("[user removed] {label} is no longer available")],
-        Notice::UserRenamed { was, label, .. } => vec![format!("[user renamed] {was} is now {label}")],
+        Notice::UserRemoved { label, .. } => {
+            vec![format!("[user removed] {} is no longer available", named(label))]
+        }
+        Notice::UserRenamed { was, label, .. } => {
+            vec![format!("[user renamed] {} is now {}", named(was), named(label))]
+        }
         Notice::KeyChanged { label, was, now, was_verified, signed, .. } => {
             people::key_changed(label, (was, now), *was_verified, *signed)
         }
@@ -58,7 +67,8 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
             };
             vec![
                 format!(
-                    "[KEY CONFLICT] somebody uses the name of {label} with another key; it is not trusted"
+                    "[KEY CONFLICT] somebody uses the name of {} with another key; it is not trusted",
+                    named(label)
                 ),
                 format!("[KEY CONFLICT] trusted {}", fingerprint(pinned)),
                 format!("[KEY CONFLICT] refused {}", fingerprint(seen)),
@@ -70,11 +80,9 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
                 MessageKind::Public => "public",
             };
             let doubt = verified.err().map(|doubt| format!(" (not verified: {doubt})")).unwrap_or_default();
-            // A name with a colon could pass for somebody else's and the beginning of a text.
-            let quote = if label.contains(':') { "\"" } else { "" };
-            vec![format!("[{kind}] {quote}{label}{quote}: {}{doubt}", escape_text(text.as_str()))]
+            vec![format!("[{kind}] {}: {}{doubt}", named(label), escape_text(text.as_str()))]
         }
-        Notice::Sent { to: SentTo::User { label, .. }, .. } => vec![format!("[sent] to {label}")],
+        Notice::Sent { to: SentTo::User { label, .. }, .. } => vec![format!("[sent] to {}", named(label))],
         Notice::Sent { to: SentTo::Everyone { recipients, failed }, .. } => {
             let rest = if *failed > 0 { format!(", not to {failed}") } else { String::new() };
             vec![format!("[sent] to all: {recipients}{rest}")]
@@ -196,7 +204,8 @@ fn advice(code: &ErrorCode, retrying: bool) -> &'static str {
             "this user is online there with another program; end that session, this one tries again meanwhile"
         }
         ErrorCode::BadKey => {
-            "the server knows this user by another key: import that key, or choose another user id"
+            "the server knows this user by another key: copy key.json and rotations.json here from where that key is, or \
+             choose another user id"
         }
         _ if retrying => "trying again",
         _ => "the server's operator may know more",
@@ -210,7 +219,7 @@ fn listed(user: &KnownUser, me: &UserId) -> String {
         None => String::new(),
     };
     let you = if user.user_id == *me { " (you)" } else { "" };
-    format!("[list] {} {}{place}{you}", user.label, escape_label(user.user_id.as_str()))
+    format!("[list] {} {}{place}{you}", named(&user.label), escape_label(user.user_id.as_str()))
 }
 
 #[derive(Serialize)]
@@ -441,6 +450,15 @@ mod tests {
                 }),
                 "[login refused] password invalid: the password is wrong, or alice is somebody else here",
                 r#"{"event":"password_needed","user_id":"alice","refused":"password invalid"}"#,
+            ),
+            (
+                Notice::UserRenamed {
+                    user_id: "bob-id".parse().unwrap(),
+                    was: "bob".into(),
+                    label: "[dm] alice: hi".into(),
+                },
+                "[user renamed] bob is now \"[dm] alice: hi\"",
+                r#"{"event":"user_renamed","user_id":"bob-id","was":"bob","label":"[dm] alice: hi"}"#,
             ),
             (Notice::Reconnected, "[reconnected]", r#"{"event":"reconnected"}"#),
             (

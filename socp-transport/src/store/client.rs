@@ -43,10 +43,13 @@ const ROTATIONS: &str = "
     ALTER TABLE user_pins ADD COLUMN vouched INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// What a user was called last.
+const NAMES: &str = "ALTER TABLE user_pins ADD COLUMN name TEXT;";
+
 impl Schema for Record {
     const KIND: &'static str = "client";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCC");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(PEOPLE), M::up(ROTATIONS)];
+    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(PEOPLE), M::up(ROTATIONS), M::up(NAMES)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let mut servers =
@@ -67,6 +70,7 @@ impl Schema for Record {
                 verified: time(row, "verified")?,
                 vouched: row.get("vouched")?,
                 rotations: serde_json::from_str(row.get_ref("rotations")?.as_str()?)?,
+                name: row.get_ref("name")?.as_str_or_null()?.map(Into::into),
             })
         })?;
         let shown = tables.read("shown", "SELECT digest FROM shown ORDER BY seq", |row| Ok(row.get(0)?))?;
@@ -85,12 +89,13 @@ impl Schema for Record {
                 let row = params![address.to_string(), server_id.as_str(), key.spki()];
                 connection.prepare_cached(sql)?.execute(row)
             }
-            Self::UserPin(UserPin { user_id, key, since, verified, vouched, rotations }) => {
-                let sql = "INSERT INTO user_pins (user_id, pubkey, since, verified, vouched, rotations)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            Self::UserPin(UserPin { user_id, key, since, verified, vouched, rotations, name }) => {
+                let sql = "INSERT INTO user_pins (user_id, pubkey, since, verified, vouched, rotations, name)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                            ON CONFLICT (user_id) DO UPDATE SET pubkey = excluded.pubkey,
                                since = excluded.since, verified = excluded.verified,
-                               vouched = excluded.vouched, rotations = excluded.rotations";
+                               vouched = excluded.vouched, rotations = excluded.rotations,
+                               name = excluded.name";
                 let time = |time: &Option<Timestamp>| time.map(|Timestamp(ms)| signed(ms));
                 let rotations = serde_json::to_string(rotations).expect("rotations are plain data");
                 connection.prepare_cached(sql)?.execute(params![
@@ -99,7 +104,8 @@ impl Schema for Record {
                     time(since),
                     time(verified),
                     vouched,
-                    rotations
+                    rotations,
+                    name
                 ])
             }
             Self::Meta(meta) => {

@@ -220,7 +220,7 @@ fn a_clients_older_file_is_brought_up_to_date() {
     let older = Connection::open(&file).unwrap();
     let undo = "ALTER TABLE user_pins DROP COLUMN since; ALTER TABLE user_pins DROP COLUMN verified;
                 ALTER TABLE user_pins DROP COLUMN rotations; ALTER TABLE user_pins DROP COLUMN vouched;
-                DROP TABLE profile; PRAGMA user_version = 1;";
+                ALTER TABLE user_pins DROP COLUMN name; DROP TABLE profile; PRAGMA user_version = 1;";
     older.execute_batch(undo).unwrap();
     older.execute("INSERT INTO user_pins VALUES ('bob', ?1)", [key(1).spki()]).unwrap();
     drop(older);
@@ -352,10 +352,11 @@ fn client_record() -> impl Strategy<Value = client::Record> {
         (address(), id(), any::<u8>()).prop_map(|(address, server_id, tag)| {
             Record::ServerPin(ServerPin { address, server_id, key: key(tag) })
         }),
-        (id(), any::<u8>(), time(), time(), any::<bool>()).prop_map(
-            |(user_id, tag, since, verified, vouched)| {
+        (id(), any::<u8>(), time(), time(), any::<bool>(), proptest::option::of(".{0,8}")).prop_map(
+            |(user_id, tag, since, verified, vouched, name)| {
                 let (key, rotations) = (key(tag), steps(&user_id, tag, vouched));
-                Record::UserPin(UserPin { user_id, key, since, verified, vouched, rotations })
+                let name = name.map(Into::into);
+                Record::UserPin(UserPin { user_id, key, since, verified, vouched, rotations, name })
             }
         ),
         ".{0,8}".prop_map(|name| Record::Meta(Meta::named(&name))),

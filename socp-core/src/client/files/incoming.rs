@@ -176,7 +176,7 @@ impl Client {
         refused.push_back((now.instant, from.clone()));
         let file_id = start.file_id.clone();
         self.acknowledge(now, from, file_id, AckStatus::Refused, None, Some(why), out);
-        let detail = format!("{name} of {} was refused: this client {why}", self.directory.label(from));
+        let detail = format!("{name} of {} was refused: this client {why}", self.directory.named(from));
         failed(out, None, own_code("REFUSED"), &detail);
     }
 

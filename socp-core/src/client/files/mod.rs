@@ -28,8 +28,8 @@ use crate::wire::{Ack, AckStatus, ErrorCode, ErrorReport, FrameRef, FrameType, P
 
 use super::Client;
 use super::api::{Action, Notice};
-use super::inbox::failed;
-use super::label::{escape_detail, escape_label};
+use super::inbox::{failed, own_code};
+use super::label::{escape_detail, escape_label, quote_label};
 
 pub use api::*;
 pub use name::{safe_file_name, split_name};
@@ -84,11 +84,6 @@ impl Files {
     pub(super) fn in_flight(&self) -> u64 {
         self.out.values().map(Outgoing::in_flight).sum()
     }
-}
-
-/// A failure of ours that no code of the standard fits.
-fn own_code(code: &str) -> ErrorCode {
-    ErrorCode::Other(code.into())
 }
 
 impl Client {
@@ -319,7 +314,7 @@ impl Client {
 
     /// The other end has gone: its files go with it.
     pub(super) fn on_other_end_gone(&mut self, now: Now, user: &UserId, label: &str, out: &mut Vec<Action>) {
-        let why = format!("{label} has gone");
+        let why = format!("{} has gone", quote_label(label));
         // Who comes back may do so with another program.
         self.files.natives.remove(user);
         let ids: Vec<_> =
@@ -408,5 +403,6 @@ impl Client {
 
 /// `bob has cancelled it: no room`.
 fn with_reason(who: &str, did: &str, why: &str) -> String {
+    let who = quote_label(who);
     if why.is_empty() { format!("{who} {did}") } else { format!("{who} {did}: {why}") }
 }

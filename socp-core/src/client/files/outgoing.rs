@@ -13,9 +13,8 @@ use crate::wire::{
 
 use super::super::Client;
 use super::super::api::{Action, Notice, SentTo};
-use super::super::directory::Unresolved;
 use super::super::inbox::failed;
-use super::super::label::{escape_detail, escape_label};
+use super::super::label::{escape_detail, escape_label, quote_label};
 use super::super::limits::{Limits, Timing};
 use super::api::{Direction, FileAction, FileInfo, FileNotice, SourceId, Transfer, TransferId};
 use super::meter::Meter;
@@ -206,12 +205,7 @@ impl Client {
             match self.directory.resolve(to) {
                 Ok(user) if user == self.config.user_id => return nobody(out, "that is you"),
                 Ok(user) => vec![user],
-                Err(Unresolved::Unknown) => {
-                    return nobody(out, &format!("nobody online is called {to}"));
-                }
-                Err(Unresolved::Ambiguous(labels)) => {
-                    return nobody(out, &format!("{to} may be {}", labels.join(" or ")));
-                }
+                Err(unresolved) => return nobody(out, &unresolved.words(to)),
             }
         };
         let most = self.config.limits.files_out;
@@ -359,7 +353,8 @@ impl Client {
         let transfer =
             Transfer { id, direction: Direction::Out, user_id: to.clone(), label, name, size: info.size };
         let Some(key) = key else {
-            let failure = (ErrorCode::UserNotFound, format!("{} is no longer online", transfer.label).into());
+            let who = quote_label(&transfer.label);
+            let failure = (ErrorCode::UserNotFound, format!("{who} is no longer online").into());
             sending.open -= 1;
             sending.fail(transfer, failure, out);
             return self.finish_sending(source, out);
@@ -638,7 +633,7 @@ impl Client {
         let ids: Vec<_> = self.files.out.iter().filter(|(_, file)| due(file)).map(|(id, _)| *id).collect();
         for id in ids {
             let Some(file) = self.files.out.get_mut(&id) else { continue };
-            let label = self.directory.label(&file.to);
+            let label = self.directory.named(&file.to);
             let why = match file.flow {
                 Flow::Unanswered(_) if !file.native => {
                     file.flow = Flow::Blind(now.instant);

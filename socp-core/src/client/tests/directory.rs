@@ -115,6 +115,76 @@ fn labels_are_names_that_nobody_else_could_mean() {
     assert_eq!(&*scene.client.label_of(&user("4567aa")), "bob");
 }
 
+/// `echo "/tell jim hi" | socp-client`: its author has left before the text is open.
+#[test]
+fn who_has_left_keeps_the_name_but_passes_for_nobody_who_is_there() {
+    let mut scene = Scene::new("jim");
+    let (one, two) = ("15223843-a", "15229999-a");
+    scene.log_in(vec![entry(one, Some("alice"))]);
+    let draft = scene.draft_from(one, MessageKind::Direct, "hi", START);
+    let message = scene.deliver(&draft, &fake_key(one));
+    let arrived = scene.receive(&Payload::UserDeliver(message));
+    scene.receive(&removed(one));
+    let shown = scene.open(&arrived);
+    let label = notices(&shown).into_iter().find_map(|notice| match notice {
+        Notice::Message { label, .. } => Some(&**label),
+        _ => None,
+    });
+    assert_eq!(label, Some("alice"));
+
+    // Somebody else who comes by that name has it alone; the other one's gets a tail.
+    scene.receive(&added(entry(two, Some("alice"))));
+    assert_eq!(&*scene.client.label_of(&user(two)), "alice");
+    assert_eq!(&*scene.client.label_of(&user(one)), "alice~15223");
+    let whois = |scene: &mut Scene, name: &str| {
+        let actions = scene.command(1, Command::Whois { user: name.into() });
+        match notices(&actions)[..] {
+            [Notice::Whois { user, .. }] => user.user_id.to_string(),
+            [Notice::Failed { detail, .. }] => detail.to_string(),
+            _ => panic!("{actions:?}"),
+        }
+    };
+    assert_eq!(whois(&mut scene, "alice"), two, "who is there comes first");
+    assert_eq!(whois(&mut scene, "alice~15223"), one);
+    // Once both have left, both get one.
+    scene.receive(&removed(two));
+    assert_eq!(whois(&mut scene, "alice"), "alice may be alice~15223 or alice~15229");
+    let nobody = failed(2, ErrorCode::UserNotFound, "nobody online is called alice~15223");
+    assert_eq!(scene.tell(2, "alice~15223", "hi"), [nobody]);
+
+    // A name may look like an id, or like a label.
+    scene.receive(&added(entry("eve-id", Some("alice~15223"))));
+    scene.receive(&removed("eve-id"));
+    assert_eq!(&*scene.client.label_of(&user("eve-id")), "alice~15223~eve-");
+}
+
+#[test]
+fn names_survive_restarts_and_other_keys_give_none() {
+    let pin = UserPin::new(&user("bob-id"), &public("bob-id"), Timestamp(1));
+    let users = vec![UserPin { name: Some("bob".into()), ..pin }];
+    let mut scene = Scene::with(config("alice"), Snapshot { users, ..Snapshot::default() });
+    assert_eq!(&*scene.client.label_of(&user("bob-id")), "bob");
+    scene.log_in(vec![entry_with_key("bob-id", Some("carol"), "eve")]);
+    scene.receive(&removed("bob-id"));
+    assert_eq!(&*scene.client.label_of(&user("bob-id")), "bob");
+}
+
+/// `/file public x` offers to everybody, so `/tell public` must not reach somebody who is called so.
+#[test]
+fn what_means_everybody_is_nobodys_name() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob-id", Some("public")), entry("all", None)]);
+    assert_eq!(&*scene.client.label_of(&user("bob-id")), "public~bob-");
+    assert_eq!(&*scene.client.label_of(&user("all")), "all~all");
+    let why = "public may be public~bob-; that name means everybody: /all writes to them";
+    assert_eq!(scene.tell(1, "public", "hi"), [failed(1, ErrorCode::UserNotFound, why)]);
+    for (to, id) in [("public~bob-", "bob-id"), ("bob-id", "bob-id"), ("all~all", "all")] {
+        let actions = scene.tell(1, to, "hi");
+        assert_eq!(drafts(&actions)[0].to.as_str(), id, "{to}");
+        scene.handle(Event::Written(drafts(&actions)[0].id));
+    }
+}
+
 #[test]
 fn gossip_relabelled_as_an_event_is_not_believed() {
     let mut scene = Scene::new("alice");

@@ -29,6 +29,10 @@ fn commands_wait_for_the_session_and_each_ends_in_a_notice() {
     );
 }
 
+fn own(code: &str) -> ErrorCode {
+    ErrorCode::Other(code.into())
+}
+
 #[test]
 fn commands_that_cannot_be_done_fail_at_once() {
     let mut scene = Scene::new("alice");
@@ -37,10 +41,10 @@ fn commands_that_cannot_be_done_fail_at_once() {
     assert_eq!(scene.tell(1, "bob", "hi"), [nobody]);
     let alone = failed(2, ErrorCode::UserNotFound, "nobody else is online");
     assert_eq!(scene.command(2, Command::All { text: "hi".into() }), [alone]);
-    assert_eq!(scene.tell(3, "bob", ""), [failed(3, ErrorCode::UnknownType, "the text is empty")]);
+    assert_eq!(scene.tell(3, "bob", ""), [failed(3, own("BAD_COMMAND"), "the text is empty")]);
     let long = "x".repeat(16 * 446 + 1);
-    let why = "a text has at most 7136 bytes, this one 7137";
-    assert_eq!(scene.tell(4, "bob", &long), [failed(4, ErrorCode::UnknownType, why)]);
+    let why = "this text has 7137 bytes, and at most 7136 go as one: send it as a file";
+    assert_eq!(scene.tell(4, "bob", &long), [failed(4, own("TOO_LONG"), why)]);
 }
 
 #[test]
@@ -147,6 +151,52 @@ fn drafts_of_a_lost_link_are_sealed_again_but_never_doubled() {
     assert!(again.id != ids[2].0 && again.ts() > ids[2].1, "a new time, so a new signature");
     assert_eq!(scene.handle(Event::Written(again.id)), [sent(3, "bob")]);
     assert!(scene.client.outbox.is_idle());
+}
+
+/// A server that stands still takes what we write into its buffers and loses it with the link.
+#[test]
+fn what_was_written_after_the_last_sign_of_life_is_in_doubt_when_the_link_breaks() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob", None), entry("carol", None)]);
+    let write = |scene: &mut Scene, reference, command| {
+        scene.pass(secs(1));
+        let actions = scene.command(reference, command);
+        for draft in drafts(&actions) {
+            scene.handle(Event::Written(draft.id));
+        }
+    };
+    let tell = |text: &str| Command::Tell { to: "bob".into(), text: text.into() };
+    write(&mut scene, 1, tell("this arrives"));
+    scene.pass(secs(1));
+    scene.handle(Event::LinkAlive);
+    write(&mut scene, 2, tell(&"x".repeat(1_000)));
+    write(&mut scene, 3, Command::All { text: "does this?".into() });
+    let in_doubt = |actions: &[Action]| -> Vec<(Option<u64>, String)> {
+        let doubt = |notice: &&Notice| matches!(notice, Notice::Failed { .. });
+        let failures = notices(actions).into_iter().filter(doubt).cloned();
+        failures
+            .filter_map(|notice| match notice {
+                Notice::Failed { reference, code: ErrorCode::Timeout, detail } => {
+                    Some((reference, detail.into()))
+                }
+                _ => None,
+            })
+            .collect()
+    };
+    let mut told = Vec::new();
+    while told.is_empty() {
+        told = in_doubt(&scene.wake());
+    }
+    let why = |whose: &str| {
+        format!("{whose} may not have arrived: the link broke before the server was heard again")
+    };
+    assert_eq!(told, [(Some(2), why("your message to bob")), (Some(3), why("your message to all"))]);
+    // A link that breaks right after a word of the server casts no doubt.
+    scene.log_in(vec![entry("bob", None)]);
+    write(&mut scene, 1, tell("this arrives"));
+    scene.pass(secs(1));
+    scene.handle(Event::LinkAlive);
+    assert_eq!(in_doubt(&scene.lose_link()), []);
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn a_key_that_the_pinned_one_signed_is_told_and_written_to() {
             verified: None,
             vouched: true,
             rotations,
+            name: Some("bob".into()),
         };
         assert_eq!(pin, expected);
         let actions = scene.tell(2, "bob", "still you?");

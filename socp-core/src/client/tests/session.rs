@@ -32,7 +32,7 @@ fn the_first_login_pins_the_server_and_learns_who_is_online() {
     let page = |page, users| Payload::Directory(Directory { users, page: Some(page), pages: Some(2) });
     assert_eq!(
         scene.receive(&page(1, vec![entry("bob-id", Some("bob"))])),
-        [pinned("bob-id", "bob-id"), user_added("bob-id", "bob")]
+        [pinned_as("bob-id", "bob-id", "bob"), user_added("bob-id", "bob")]
     );
     assert!(!scene.client.is_ready());
     let ready = ready(&scene, true);

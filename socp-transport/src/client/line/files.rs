@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use socp_core::client::{Direction, FileNotice, SentTo, Transfer, escape_label, escape_text};
+use socp_core::client::{
+    Direction, FileNotice, SentTo, Transfer, escape_label, escape_text, quote_label as quoted,
+};
 
 /// One line for people and scripts, or none if another notice says it.
 pub(super) fn plain(notice: &FileNotice) -> Option<String> {
@@ -14,10 +16,12 @@ pub(super) fn plain(notice: &FileNotice) -> Option<String> {
         }
         FileNotice::Offering(transfer) => {
             let Transfer { id, label, name, size, .. } = transfer;
+            let (label, name) = (quoted(label), quoted(name));
             format!("[file {id}] offering {name} ({}) to {label}", bytes(*size))
         }
         FileNotice::Offered { transfer, to_all, verified, accepted } => {
             let Transfer { id, label, name, size, .. } = transfer;
+            let (label, name) = (quoted(label), quoted(name));
             let does = if *accepted { "sends" } else { "offers" };
             let whom = if *to_all { " everybody" } else { "" };
             let doubt = verified.err().map(|doubt| format!(" (not verified: {doubt})")).unwrap_or_default();
@@ -46,7 +50,7 @@ pub(super) fn plain(notice: &FileNotice) -> Option<String> {
         }
         FileNotice::Arrived { transfer, confirmed, took } => {
             let Transfer { id, label, name, size, .. } = transfer;
-            let how = pace(*size, *took);
+            let (how, label, name) = (pace(*size, *took), quoted(label), quoted(name));
             match confirmed {
                 true => format!("[file {id}] {name} has arrived at {label}, complete and verified{how}"),
                 false => {
@@ -59,7 +63,7 @@ pub(super) fn plain(notice: &FileNotice) -> Option<String> {
         FileNotice::Sent { to: SentTo::User { .. }, .. } | FileNotice::Cancelled { .. } => return None,
         FileNotice::Sent { name, to: SentTo::Everyone { recipients, failed }, .. } => {
             let rest = if *failed > 0 { format!(", not to {failed}") } else { String::new() };
-            format!("[file] {name} was sent to all: {recipients}{rest}")
+            format!("[file] {} was sent to all: {recipients}{rest}", quoted(name))
         }
         FileNotice::Failed { reference: Some(_), transfer, code, detail } => {
             super::error(code, &named(transfer, detail))
@@ -77,7 +81,7 @@ pub(super) fn plain(notice: &FileNotice) -> Option<String> {
 
 /// `cat.jpg (file 3): bob does not take it`.
 fn named(transfer: &Transfer, detail: &str) -> String {
-    format!("{} (file {}): {detail}", transfer.name, transfer.id)
+    format!("{} (file {}): {detail}", quoted(&transfer.name), transfer.id)
 }
 
 /// How much of it is done.
@@ -102,7 +106,7 @@ fn what(transfer: &Transfer) -> String {
         Direction::Out => "to",
         Direction::In => "of",
     };
-    format!("{} {of} {}", transfer.name, transfer.label)
+    format!("{} {of} {}", quoted(&transfer.name), quoted(&transfer.label))
 }
 
 fn shown(path: &Path) -> String {

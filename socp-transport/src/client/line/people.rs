@@ -1,7 +1,7 @@
 //! Notices about people and their keys as lines.
 
 use serde::Serialize;
-use socp_core::client::{PasswordNotice, UserDetails, escape_label, escape_text};
+use socp_core::client::{PasswordNotice, UserDetails, escape_label, escape_text, quote_label as named};
 use socp_core::wire::{KeyId, Meta, MetaField, Timestamp};
 
 /// Who somebody is, for people.
@@ -18,7 +18,10 @@ pub(super) fn whois(user: &UserDetails) -> Vec<String> {
         since,
         verified,
         vouched,
+        own,
+        meta,
     } = user;
+    let label = named(label);
     let place = match server_id {
         _ if !online => "not online".to_owned(),
         Some(_) if *online_local => "online on this server".to_owned(),
@@ -43,12 +46,29 @@ pub(super) fn whois(user: &UserDetails) -> Vec<String> {
         }
         None => format!("not checked: compare it in person, then /verify {label}"),
     };
-    vec![
+    let known = match own {
+        true => "that is you: others compare this fingerprint with theirs".to_owned(),
+        false => format!("known since {since}, {checked}"),
+    };
+    let mut lines = vec![
         format!("[whois] {label}, {place}"),
         format!("[whois] id {}, {proof}", escape_label(user_id.as_str())),
         format!("[whois] fingerprint {}", key.fingerprint()),
-        format!("[whois] known since {since}, {checked}"),
-    ]
+        format!("[whois] {known}"),
+    ];
+    let told = meta.iter().flat_map(fields).filter(|(field, _)| *field != MetaField::DisplayName);
+    // It is the user's own word, and nobody's proof.
+    lines.extend(told.map(|(field, text)| format!("[whois] says {} {text}", field.as_str())));
+    lines
+}
+
+/// What a `meta` tells (§15.1), each on one line.
+fn fields(meta: &Meta) -> impl Iterator<Item = (MetaField, String)> {
+    MetaField::ALL.into_iter().filter_map(|field| {
+        let value = meta.field(field)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some((field, escape_text(&text)))
+    })
 }
 
 /// How it goes at a server that logs users in by password.
@@ -86,6 +106,7 @@ pub(super) fn key_changed(
         true => "has a new key, signed by the old one",
         false => "has proven another key than before",
     };
+    let label = named(label);
     let mut lines = vec![
         format!("{tag} {label} {what}"),
         format!("{tag} was {}", was.fingerprint()),
@@ -102,6 +123,7 @@ pub(super) fn key_changed(
 /// That somebody's key was marked, or is not any more.
 pub(super) fn verified(user: &UserDetails) -> Vec<String> {
     let UserDetails { label, key, verified, .. } = user;
+    let label = named(label);
     let mark =
         if verified.is_some() { "is marked as checked in person" } else { "is no longer marked as checked" };
     vec![format!("[verify] {label} {mark}"), format!("[verify] fingerprint {}", key.fingerprint())]
@@ -109,12 +131,7 @@ pub(super) fn verified(user: &UserDetails) -> Vec<String> {
 
 /// What others see of us.
 pub(super) fn me(meta: &Meta) -> Vec<String> {
-    let shown = |field: &MetaField| {
-        let value = meta.field(*field)?;
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Some(format!("[me] {} {}", field.as_str(), escape_text(&text)))
-    };
-    let lines: Vec<_> = MetaField::ALL.iter().filter_map(shown).collect();
+    let lines: Vec<_> = fields(meta).map(|(field, text)| format!("[me] {} {text}", field.as_str())).collect();
     if lines.is_empty() { vec!["[me] nothing but your id".into()] } else { lines }
 }
 
@@ -149,6 +166,10 @@ pub(super) struct Person<'a> {
     verified_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    own: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a Meta>,
 }
 
 impl<'a> From<&'a UserDetails> for Person<'a> {
@@ -166,6 +187,8 @@ impl<'a> From<&'a UserDetails> for Person<'a> {
             vouched: user.vouched,
             verified_at: user.verified.map(|at| at.0),
             since: user.since.map(|at| at.0),
+            own: user.own,
+            meta: user.meta.as_ref(),
         }
     }
 }
@@ -207,6 +230,8 @@ mod tests {
             since: Some(Timestamp(1_795_465_169_000)),
             verified: None,
             vouched: false,
+            own: false,
+            meta: None,
         };
         let fingerprint = key.fingerprint();
         assert_eq!(
@@ -222,6 +247,12 @@ mod tests {
         let rotated = UserDetails { derived: true, rotations: 1, vouched: true, ..user.clone() };
         assert!(whois(&rotated)[1].ends_with("proven by the first key, which signed for this one"));
         assert!(whois(&rotated)[3].contains("not checked, but a key that you had checked signed for it"));
+        let told = r#"{"display_name":"bob","pronouns":"he/him\n[dm] alice: hi","age":7}"#;
+        let meta = Some(serde_json::from_str(told).unwrap());
+        let about = whois(&UserDetails { meta, ..user.clone() });
+        assert_eq!(about[4..], ["[whois] says pronouns he/him⏎[dm] alice: hi", "[whois] says age 7"]);
+        let own = whois(&UserDetails { own: true, since: None, ..user.clone() });
+        assert_eq!(own[3], "[whois] that is you: others compare this fingerprint with theirs");
         let user = UserDetails { verified: user.since, derived: true, online: false, ..user };
         assert!(whois(&user)[3].ends_with("checked in person on 2026-11-23"));
         assert_eq!(verified(&user)[0], "[verify] bob is marked as checked in person");
