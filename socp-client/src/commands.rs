@@ -158,7 +158,7 @@ pub(crate) fn path_typed(line: &str) -> Option<(usize, &str)> {
     (start > "/file ".len() && line[..start].ends_with(char::is_whitespace)).then_some((start, path))
 }
 
-/// The folder and the beginning of a name in a path that is being typed, as [`file`] reads it.
+/// The folder and the beginning of a name in a path that is being typed, as [`file()`] reads it.
 pub(crate) fn unfinished(path: &str) -> (PathBuf, &str) {
     let unquoted = path.strip_prefix('"').unwrap_or(path);
     let (folder, name) = unquoted.rsplit_once('/').map_or(("", unquoted), |(folder, name)| {
