@@ -56,7 +56,8 @@ impl OwnName {
         self.0.1.notify_all();
     }
 
-    fn prompt(&self) -> String {
+    /// As it stands before what is typed.
+    pub(crate) fn prompt(&self) -> String {
         format!("{}> ", self.0.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -68,11 +69,40 @@ impl OwnName {
     }
 }
 
+/// The prompt and what is typed at it, as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Typed(Arc<Mutex<(String, String, usize)>>);
+
+impl Typed {
+    /// As it stands on the screen.
+    pub(crate) fn line(&self) -> String {
+        let typed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}{}", typed.0, typed.1)
+    }
+
+    fn begin(&self, prompt: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (prompt.into(), String::new(), 0);
+    }
+
+    fn note(&self, line: &str, cursor: usize) {
+        let mut typed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (typed.1, typed.2) = (line.into(), cursor);
+    }
+
+    /// What stands left and right of the cursor.
+    fn halves(&self) -> (String, String) {
+        let typed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, right) = typed.1.split_at_checked(typed.2).unwrap_or((&typed.1, ""));
+        (left.into(), right.into())
+    }
+}
+
 /// A prompt that does not run yet.
 pub(crate) struct Prompt {
     editor: Editor<Names, DefaultHistory>,
     history: PathBuf,
     name: OwnName,
+    typed: Typed,
 }
 
 impl Prompt {
@@ -91,10 +121,16 @@ impl Prompt {
             .build();
         let mut editor = Editor::with_config(config).ok()?;
         let mut printer = editor.create_external_printer().ok()?;
-        editor.set_helper(Some(Names { inputs, colour }));
+        let typed = Typed::default();
+        editor.set_helper(Some(Names { inputs, colour, typed: typed.clone() }));
         // There is none yet, or it cannot be read: then it starts anew.
         let _ = editor.load_history(&history);
-        Some((Self { editor, history, name }, Box::new(move |line| printer.print(line).is_ok())))
+        Some((Self { editor, history, name, typed }, Box::new(move |line| printer.print(line).is_ok())))
+    }
+
+    /// What is typed at it.
+    pub(crate) fn typed(&self) -> Typed {
+        self.typed.clone()
     }
 
     /// Reads lines until the user leaves. Nobody waits for the thread.
@@ -106,11 +142,20 @@ impl Prompt {
             suspend_here();
             let mut number = 0;
             let mut going = true;
+            let mut begun = (String::new(), String::new());
             while going {
-                let line = match self.editor.readline(&self.name.prompt()) {
+                let prompt = self.name.prompt();
+                self.typed.begin(&prompt);
+                let (left, right) = std::mem::take(&mut begun);
+                let line = match self.editor.readline_with_initial(&prompt, (&left, &right)) {
                     Ok(line) => line,
-                    // Ctrl-C empties the line; a window that changes its size is no news.
-                    Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => continue,
+                    // Ctrl-C empties the line.
+                    Err(ReadlineError::Interrupted) => continue,
+                    // A window that changes its size is no news, but at times the editor gives up its line.
+                    Err(ReadlineError::Signal(_)) => {
+                        begun = self.typed.halves();
+                        continue;
+                    }
                     // Ctrl-D, or the terminal is gone.
                     Err(_) => break,
                 };
@@ -171,6 +216,7 @@ const TO_A_USER: [&str; 5] = ["/tell ", "/file ", "/whois ", "/verify ", "/unver
 struct Names {
     inputs: mpsc::Sender<Input>,
     colour: bool,
+    typed: Typed,
 }
 
 impl Names {
@@ -245,6 +291,12 @@ impl Highlighter for Names {
 
 impl Hinter for Names {
     type Hint = String;
+
+    /// Gives none: it is asked whenever the line changes, which is how we know what is typed.
+    fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<String> {
+        self.typed.note(line, cursor);
+        None
+    }
 }
 
 impl Validator for Names {}

@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogLevel;
-use crate::screen::Output;
+use crate::screen::Shown;
 
 /// The screen's queue, once a prompt is on the terminal that stderr is, too.
-static PROMPT: OnceLock<mpsc::WeakSender<Output>> = OnceLock::new();
+static PROMPT: OnceLock<mpsc::WeakSender<Shown>> = OnceLock::new();
 
 /// What `--log-level` says, else `RUST_LOG`, else warnings.
 pub(crate) fn start(level: Option<LogLevel>) {
@@ -26,7 +26,7 @@ pub(crate) fn start(level: Option<LogLevel>) {
 }
 
 /// From now on log lines go through the screen, which does not tear the prompt.
-pub(crate) fn beside_the_prompt(screen: &mpsc::Sender<Output>) {
+pub(crate) fn beside_the_prompt(screen: &mpsc::Sender<Shown>) {
     if io::stderr().is_terminal() {
         // Only one prompt is ever made.
         let _ = PROMPT.set(screen.downgrade());
@@ -41,7 +41,7 @@ impl Write for Log {
         match PROMPT.get().and_then(mpsc::WeakSender::upgrade) {
             Some(screen) => {
                 // A full queue costs a log line, not a wait.
-                let _ = screen.try_send(Output::Line(String::from_utf8_lossy(line).into_owned()));
+                let _ = screen.try_send(Shown::Line(String::from_utf8_lossy(line).into_owned()));
                 Ok(line.len())
             }
             // There is no prompt, or no more.

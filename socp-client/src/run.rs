@@ -30,7 +30,7 @@ use crate::logging;
 use crate::password::for_server;
 use crate::progress;
 use crate::reach::Server;
-use crate::screen::{Screen, Style};
+use crate::screen::{self, Screen, Style};
 use crate::terminal::{self, Restore};
 
 /// A question of ours; lines are numbered from 1.
@@ -106,6 +106,7 @@ pub(crate) async fn run(
     match prompt {
         Some(prompt) => {
             logging::beside_the_prompt(screen.lines());
+            screen::redraw_on_resize(screen.lines(), prompt.typed()).map_err(system)?;
             prompt.start(identity.keyring().clone(), to_us)
         }
         None => input::read_lines(to_us),
@@ -366,6 +367,9 @@ impl Session {
     async fn on_input(&mut self, input: Input) {
         match input {
             Input::Line { number, text } => {
+                if let Ok(text) = &text {
+                    self.screen.typed(format!("{}{text}\n", self.own_name.prompt())).await;
+                }
                 let line = match text {
                     Ok(text) => commands::parse(&text),
                     Err(why) => Err(why.into()),

@@ -1,5 +1,6 @@
 //! Everything that is shown: lines on stdout, or above the prompt.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::COMMANDS;
-use crate::editor::Printer;
+use crate::editor::{Printer, Typed};
 use crate::progress::{Bar, Change, Progress, Region};
 
 /// Lines that wait for whoever reads stdout; then nothing more is taken from the server.
@@ -25,6 +26,24 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// How long the prompt gets to show what was printed above it last.
 const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// Lines that are kept to be shown again: more than a screen has.
+const KEPT: usize = 200;
+
+/// How long a window must have kept its size before it is drawn again: who drags its edge changes it many times.
+const STEADY: Duration = Duration::from_millis(100);
+
+/// What goes to the screen.
+pub(crate) enum Shown {
+    /// A line, with its end.
+    Line(String),
+    /// A line that stands there already, since the user typed it.
+    Typed(String),
+    /// The last lines once more: the terminal has moved them about.
+    Again,
+    /// Bars at the bottom of the terminal, in the place of those before.
+    Bars(Vec<Bar>),
+}
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +56,13 @@ pub(crate) enum Style {
     Json,
 }
 
-/// What goes to stdout.
-pub(crate) enum Output {
-    /// A line, with its end.
-    Line(String),
-    /// Bars at the bottom of the terminal, in the place of those before.
-    Bars(Vec<Bar>),
-}
-
 /// The way to stdout.
 pub(crate) struct Screen {
     style: Style,
     me: UserId,
     has_prompt: bool,
     progress: Progress,
-    lines: mpsc::Sender<Output>,
+    lines: mpsc::Sender<Shown>,
     /// Nobody reads stdout any more.
     gone: CancellationToken,
     /// Somebody is in a hurry: what cannot be written at once is not.
@@ -95,7 +106,7 @@ impl Screen {
         let printer = printer.unwrap_or_else(|| Box::new(|line| write(&line).is_ok()));
         let token = gone.clone();
         thread::Builder::new().name("stdout".into()).spawn(move || {
-            write_all(queue, printer);
+            write_all(queue, printer, has_prompt);
             token.cancel();
             // Nobody may be waiting for it.
             let _ = done.send(());
@@ -110,7 +121,7 @@ impl Screen {
     }
 
     /// Where lines go.
-    pub(crate) fn lines(&self) -> &mpsc::Sender<Output> {
+    pub(crate) fn lines(&self) -> &mpsc::Sender<Shown> {
         &self.lines
     }
 
@@ -148,11 +159,11 @@ impl Screen {
             self.notice(notice).await;
         }
         if self.has_prompt && change != Change::None {
-            let bars = Output::Bars(self.progress.bars());
+            let bars = Shown::Bars(self.progress.bars());
             match change {
                 // The next drawing is not far.
                 Change::Moved { .. } => drop(self.lines.try_send(bars)),
-                Change::None | Change::Bars => self.output(bars).await,
+                Change::None | Change::Bars => self.show(bars).await,
             }
         }
     }
@@ -234,15 +245,23 @@ impl Screen {
 
     async fn line(&self, mut line: String) {
         line.push('\n');
-        self.output(Output::Line(line)).await;
+        self.show(Shown::Line(line)).await;
     }
 
-    async fn output(&self, output: Output) {
+    async fn show(&self, shown: Shown) {
         tokio::select! {
             biased;
             // Without anybody who reads it there is nobody to tell.
-            _ = self.lines.send(output) => {}
+            _ = self.lines.send(shown) => {}
             () = self.hurry.cancelled() => {}
+        }
+    }
+
+    /// Notes what the user typed at the prompt.
+    pub(crate) async fn typed(&self, line: String) {
+        if self.has_prompt {
+            // Without anybody who reads it there is nobody to tell.
+            let _ = self.lines.send(Shown::Typed(line)).await;
         }
     }
 
@@ -257,20 +276,80 @@ impl Screen {
     }
 }
 
-fn write_all(mut queue: mpsc::Receiver<Output>, mut printer: Printer) {
+fn write_all(mut queue: mpsc::Receiver<Shown>, mut printer: Printer, keeps: bool) {
     let mut region = Region::default();
-    while let Some(output) = queue.blocking_recv() {
-        let is_written = match output {
-            Output::Line(line) => printer(line),
-            Output::Bars(bars) => {
-                let size = terminal_size().map_or((0, 0), |(Width(columns), Height(rows))| (columns, rows));
-                write(&region.draw(size, &bars)).is_ok()
+    let mut kept = VecDeque::new();
+    while let Some(shown) = queue.blocking_recv() {
+        let size = || terminal_size().map_or((0, 0), |(Width(columns), Height(rows))| (columns, rows));
+        let is_written = match &shown {
+            Shown::Line(line) => printer(line.clone()),
+            Shown::Bars(bars) => write(&region.draw(size(), bars)).is_ok(),
+            Shown::Typed(_) => true,
+            Shown::Again => {
+                let (columns, rows) = size();
+                last_lines(&kept, usize::from(columns.max(1)), usize::from(rows)).is_none_or(&mut printer)
             }
         };
+        if let (Shown::Line(line) | Shown::Typed(line), true) = (shown, keeps) {
+            kept.push_back(line);
+            if kept.len() > KEPT {
+                kept.pop_front();
+            }
+        }
         if !is_written {
             return;
         }
     }
+}
+
+/// An empty screen and as many of the last lines as fit above the prompt.
+fn last_lines(kept: &VecDeque<String>, columns: usize, rows: usize) -> Option<String> {
+    // The other half is for a long line that is being typed.
+    let mut room = rows / 2;
+    let mut from = kept.len();
+    for line in kept.iter().rev() {
+        let Some(left) = room.checked_sub(width(line).div_ceil(columns).max(1)) else { break };
+        room = left;
+        from -= 1;
+    }
+    let lines: String = kept.iter().skip(from).map(String::as_str).collect();
+    (!lines.is_empty()).then(|| format!("\x1b[H\x1b[J{lines}"))
+}
+
+/// At most so many columns.
+fn width(line: &str) -> usize {
+    line.trim_end().chars().map(|character| if character.is_ascii() { 1 } else { 2 }).sum()
+}
+
+/// Draws the last lines again after the window has another size. The editor clears as many rows as its line had before:
+/// where the terminal has wrapped it anew, a row of what stands above goes with it, or one of it stays.
+#[cfg(unix)]
+pub(crate) fn redraw_on_resize(lines: &mpsc::Sender<Shown>, typed: Typed) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let columns = || terminal_size().map_or(usize::MAX, |(width, _)| usize::from(width.0));
+    let mut resized = signal(SignalKind::window_change())?;
+    let lines = lines.downgrade();
+    tokio::spawn(async move {
+        let mut before = columns();
+        while resized.recv().await.is_some() {
+            while timeout(STEADY, resized.recv()).await.is_ok_and(|more| more.is_some()) {}
+            let now = columns();
+            let wraps = width(&typed.line()) >= now.min(before);
+            before = now;
+            if now == usize::MAX || !wraps {
+                continue;
+            }
+            let Some(lines) = lines.upgrade() else { return };
+            // A full queue is about to change the screen anyway.
+            let _ = lines.try_send(Shown::Again);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn redraw_on_resize(_: &mpsc::Sender<Shown>, _: Typed) -> io::Result<()> {
+    Ok(())
 }
 
 fn write(line: &str) -> io::Result<()> {
@@ -302,6 +381,18 @@ fn coloured(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_lines_are_shown_again_as_fit() {
+        let kept = ["one\n", "two is long\n", "three\n"].map(String::from).into();
+        let again = |columns, rows| last_lines(&kept, columns, rows);
+        let shown = |lines: &str| Some(format!("\x1b[H\x1b[J{lines}"));
+        assert_eq!(again(80, 24), shown("one\ntwo is long\nthree\n"));
+        assert_eq!(again(80, 4), shown("two is long\nthree\n"));
+        assert_eq!(again(6, 6), shown("two is long\nthree\n"), "a long one takes more rows");
+        assert_eq!(again(6, 4), shown("three\n"));
+        assert_eq!(again(80, 1), None);
+    }
 
     #[test]
     fn only_the_tag_is_coloured() {
