@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use socp_core::client::{Direction, FileNotice, Notice, Transfer, TransferId};
+use socp_core::client::{Direction, FileNotice, Notice, Transfer, TransferId, quote_label};
 use socp_transport::client::line::{bytes, percent, time};
 use unicode_width::UnicodeWidthChar;
 
@@ -203,7 +203,7 @@ fn line(bar: &Bar, columns: usize) -> String {
     let figures = format!(" {percent:>3} %{}", pace.unwrap_or_default());
     // Figures first, then who and what, then the bar.
     let room = columns.saturating_sub(figures.len());
-    let what = format!("{name} {toward} {label}");
+    let what = format!("{} {toward} {}", quote_label(name), quote_label(label));
     let for_bar = room.saturating_sub(width(&what).min(room / 2) + 3).min(MAX_BAR);
     let drawn = if for_bar < MIN_BAR {
         String::new()

@@ -229,10 +229,10 @@ fn a_file_that_moves_has_a_bar_below_the_prompt() {
     alice.press(&format!("/file bob {}/cat\t", world.dir.path().display()));
     alice.until("completion", |lines| lines.last().is_some_and(|line| line.ends_with("/cat pictures.zip")));
     alice.press("\r");
-    alice.until_shown("[file 1] sending cat pictures.zip to bob");
+    alice.until_shown("[file 1] sending \"cat pictures.zip\" to bob");
     alice.press("/tell bob are you");
     let is_bar = |line: &str| {
-        let figures = line.strip_prefix("cat pictures.zip to bob [");
+        let figures = line.strip_prefix("\"cat pictures.zip\" to bob [");
         figures.is_some_and(|rest| rest.contains('#') && rest.contains(" %") && rest.ends_with(" left"))
     };
     alice.until("a bar", |lines| {
@@ -251,7 +251,7 @@ fn a_file_that_moves_has_a_bar_below_the_prompt() {
     alice.until("the end", |lines| {
         let end = |line: &&&str| {
             line.starts_with(
-                "[file 1] cat pictures.zip has arrived at bob, complete and verified: 800 kB in ",
+                "[file 1] \"cat pictures.zip\" has arrived at bob, complete and verified: 800 kB in ",
             )
         };
         lines.iter().filter(end).count() == 1 && lines.last() == Some(&"alice> /tell bob are you there?")
