@@ -116,7 +116,7 @@ fn who_is_killed_half_way_leaves_a_word_and_in_the_end_no_debris() {
     alice.types(&format!("/file bob \"{}\"", path.display()));
     until(&pair.downloads(), "half a file", is_half);
     bob.process.kill();
-    assert_eq!(alice.event("error")["detail"], "my cat.jpg (file 1): bob has gone");
+    assert_eq!(alice.event("error")["detail"], "\"my cat.jpg\" (file 1): bob has gone");
     until(&pair.downloads(), "debris", is_half);
     let mut bob = pair.bob(&["--auto-accept"]);
     until(&pair.downloads(), "nothing", <[String]>::is_empty);
@@ -138,7 +138,7 @@ fn who_is_killed_half_way_leaves_a_word_and_in_the_end_no_debris() {
     until(&pair.downloads(), "half a file", is_half);
     bob.quit();
     let why = alice.event("error")["detail"].as_str().unwrap().to_owned();
-    let why = why.strip_prefix("my cat.jpg (file 1): ").unwrap();
+    let why = why.strip_prefix("\"my cat.jpg\" (file 1): ").unwrap();
     assert!(["bob has gone", "bob has cancelled it: leaves"].contains(&why), "{why}");
     until(&pair.downloads(), "nothing", <[String]>::is_empty);
 }

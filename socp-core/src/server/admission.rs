@@ -2,7 +2,7 @@
 //!
 //! One rule answers twice: [`Server::admit`] asks it before any signature is looked at, and the
 //! dispatcher asks it again when the checked frame comes back, since a pin may have moved in between. Where the author
-//! was is asked once, at admission: who leaves in between has said what it said, and it must not be lost.
+//! was at admission counts, too: who leaves in between has said what it said, and it must not be lost.
 
 use super::api::LinkId;
 use super::link::{Joining, Link, LinkState, Login, ServerLink};

@@ -382,7 +382,9 @@ impl Server {
     fn on_frame(&mut self, link_id: LinkId, frame: Verified) {
         self.touch(link_id);
         let Some(link) = self.links.get(&link_id) else { return };
-        match self.rule(link, frame.frame(), frame.author_was_there()) {
+        // A link may have been nobody's when the frame was admitted, and be a server's since: by this very frame.
+        let author_there = frame.author_was_there() || self.is_author_there(link, frame.frame());
+        match self.rule(link, frame.frame(), author_there) {
             Err(refusal) => return self.on_refused(link_id, refusal),
             Ok(Rule::Repeat) => return,
             Ok(Rule::Ignore(why)) => return self.dropped(why, link_id.0.to_string()),
