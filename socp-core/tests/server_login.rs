@@ -548,3 +548,18 @@ fn a_hello_on_a_sessions_link_changes_nothing_but_the_meta_and_not_too_often() {
     assert_eq!(world.presence_seen(bob).last().map(String::as_str), Some("+alice at last"));
     assert!(world.users[alice].online);
 }
+
+#[test]
+fn strict_ids_refuse_a_name_and_close() {
+    let mut world = World::with_servers(1);
+    world.nodes[0].config.strict_ids = true;
+    world.start(0);
+    let team = world.connect(0, 1);
+    world.users[team].id = "team".parse().expect("an id");
+    world.hello(team, "team", true);
+    assert_eq!(world.errors(team), [("UNKNOWN_TYPE".to_owned(), "from is not a UUID v4".to_owned())]);
+    assert!(!world.users[team].online);
+    assert_eq!(world.nodes[0].machine.counts().links, 0);
+    let alice = world.login(0, "alice", 2);
+    assert!(world.users[alice].online);
+}

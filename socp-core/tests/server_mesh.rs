@@ -3,9 +3,11 @@
 mod support;
 
 use socp_core::crypto::Signer;
-use socp_core::server::{Event, Report};
+use socp_core::server::{
+    Action, ConflictOf, Event, Introducer, JoinPolicy, KeyConflict, PinnedBy, Report, Server, Snapshot,
+};
 use socp_core::wire::*;
-use support::{End, World, address, message};
+use support::{End, World, address, introducer, key, message, now};
 
 #[test]
 fn three_servers_become_a_full_mesh_of_one_link_a_pair() {
@@ -176,6 +178,38 @@ fn servers_learn_of_each_other_from_one_introducer() {
     world.advance(20_000);
     for node in 0..4 {
         assert_eq!(world.linked(node), 3, "server {node}");
+    }
+}
+
+#[test]
+fn an_allowlist_also_holds_for_servers_met_before_and_never_against_the_bootstrap_list() {
+    let mut world = World::with_servers(4);
+    for node in 0..4 {
+        world.nodes[node].config.bootstrap = if node == 3 { vec![introducer(0)] } else { Vec::new() };
+        world.start(node);
+    }
+    for node in 1..3 {
+        world.nodes[node].config.bootstrap = vec![introducer(0)];
+        world.kill(node);
+        world.start(node);
+    }
+    world.advance(10_000);
+    assert_eq!(world.linked(3), 3, "open, it met all of them");
+    for (introducers, allowed, linked) in [
+        (vec![], vec![], vec![]),
+        (vec![0], vec![], vec![0]),
+        (vec![], vec![2], vec![2]),
+        (vec![0], vec![2], vec![0, 2]),
+    ] {
+        world.kill(3);
+        world.nodes[3].config.bootstrap = introducers.into_iter().map(introducer).collect();
+        let allowed = allowed.into_iter().map(|node| introducer(node).key).collect();
+        world.nodes[3].config.join = JoinPolicy::Allowlist(allowed);
+        world.start(3);
+        // The others dial it, too.
+        world.advance(120_000);
+        let links: Vec<usize> = (0..3).filter(|node| world.is_linked_to(3, &world.id(*node))).collect();
+        assert_eq!(links, linked);
     }
 }
 
@@ -407,4 +441,115 @@ fn a_link_that_is_lost_costs_an_error_for_each_message_since_its_last_word_withi
     world.advance(5_000);
     world.kill(1);
     assert_eq!(told(&world, alice).len(), 1_023);
+}
+
+/// What a machine dials when it is woken up to a moment.
+fn dials(machine: &mut Server, ms: u64) -> Vec<u16> {
+    let actions = machine.handle(now(ms), Event::Wakeup);
+    let dialled = actions.into_iter().filter_map(|action| match action {
+        Action::Dial { address } => Some(address.port()),
+        _ => None,
+    });
+    dialled.collect()
+}
+
+#[test]
+fn introducers_are_tried_in_the_lists_order_and_a_mute_one_holds_the_next_up_for_a_moment() {
+    let mut config = World::with_servers(1).nodes[0].config.clone();
+    config.bootstrap = [4, 0, 2, 3, 1].map(introducer).into();
+    let mut machine = Server::new(config, Snapshot::default(), now(0));
+    // The first of the list; the entry with our own key is none.
+    assert_eq!(dials(&mut machine, 0), [9_004]);
+    // It says nothing. The next one does not exist: the one behind it is tried at once.
+    assert_eq!(dials(&mut machine, 999), [0_u16; 0]);
+    assert_eq!(dials(&mut machine, 1_000), [9_002]);
+    machine.handle(now(1_001), Event::DialFailed { address: address(9_002), why: "refused".into() });
+    assert_eq!(dials(&mut machine, 1_001), [9_003]);
+    // From then on each is dialled by its own clock; the last one waits for its turn.
+    assert!(!dials(&mut machine, 2_000).contains(&9_001));
+    assert!(dials(&mut machine, 2_001).contains(&9_001));
+}
+
+#[test]
+fn an_introducer_that_answers_holds_nobody_up() {
+    let mut world = World::with_servers(4);
+    for node in 0..3 {
+        world.nodes[node].config.bootstrap.clear();
+        world.start(node);
+    }
+    world.nodes[3].config.bootstrap = [2, 0, 1].map(introducer).into();
+    world.start(3);
+    assert_eq!(world.linked(3), 3, "not a moment has passed");
+    let up = world.nodes[3].reports.iter().filter_map(|report| match report {
+        Report::ServerUp { server, .. } => Some(server.clone()),
+        _ => None,
+    });
+    assert_eq!(up.collect::<Vec<_>>(), [2, 0, 1].map(|node| world.id(node)));
+}
+
+/// What was said about introducers that cannot be joined.
+fn troubles(world: &World, node: usize) -> Vec<String> {
+    let reports = world.nodes[node].reports.iter();
+    let troubles = reports.filter_map(|report| match report {
+        Report::IntroducerDown { address, why } => Some(format!("{} {why}", address.port())),
+        Report::IntroducerUp { address } => Some(format!("{} up", address.port())),
+        _ => None,
+    });
+    troubles.collect()
+}
+
+#[test]
+fn why_an_introducer_cannot_be_joined_is_told_and_that_it_can_again() {
+    let mut world = World::with_servers(3);
+    world.nodes[0].config.join = JoinPolicy::Allowlist(Vec::new());
+    world.nodes[0].config.bootstrap.clear();
+    world.nodes[1].config.bootstrap = vec![introducer(0), introducer(2)];
+    world.nodes[2].config.bootstrap.clear();
+    world.start(0);
+    world.start(1);
+    let refused = "9000 it refuses us: BAD_KEY this server joins only servers on its list";
+    assert_eq!(troubles(&world, 1), [refused, "9002 refused"]);
+    world.start(2);
+    world.advance(5_000);
+    let troubles = troubles(&world, 1);
+    assert_eq!(troubles.iter().filter(|trouble| *trouble == "9002 up").count(), 1, "{troubles:?}");
+    assert_eq!(troubles.last().map(String::as_str), Some(refused), "{troubles:?}");
+}
+
+#[test]
+fn two_links_of_one_pair_are_no_trouble() {
+    let mut world = World::with_servers(3);
+    for node in 0..3 {
+        world.nodes[node].alive = true;
+    }
+    world.advance(5_000);
+    for node in 0..3 {
+        assert_eq!(world.linked(node), 2);
+        assert_eq!(troubles(&world, node), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_introducer_with_another_key_than_the_lists_is_told_once_a_dial_with_both_keys() {
+    let mut world = World::with_servers(2);
+    let wrong = Introducer { key: key(7), ..introducer(0) };
+    world.nodes[0].config.bootstrap.clear();
+    world.nodes[1].config.bootstrap = vec![wrong];
+    world.start(0);
+    world.start(1);
+    let conflicts = |world: &World| -> Vec<Report> {
+        let reports = world.nodes[1].reports.iter();
+        reports.filter(|report| matches!(report, Report::KeyConflict(_))).cloned().collect()
+    };
+    let expected = Report::KeyConflict(KeyConflict {
+        of: ConflictOf::Address(address(9_000)),
+        pinned: Some(key(7).id()),
+        pinned_by: PinnedBy::BootstrapList,
+        seen: Some(key(1_000).id()),
+        replaced: false,
+    });
+    assert_eq!(conflicts(&world), [expected]);
+    world.advance(6_000);
+    assert_eq!(troubles(&world, 1)[0], "9000 another key than the pinned one answers there");
+    assert!(world.nodes[1].machine.linked_servers().next().is_none());
 }

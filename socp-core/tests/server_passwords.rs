@@ -174,6 +174,29 @@ fn wrong_passwords_are_counted_by_address_and_right_ones_are_not() {
 }
 
 #[test]
+fn who_tries_from_many_addresses_keeps_nobody_else_out_and_gets_no_more_tries() {
+    let mut world = World::with_servers(1);
+    world.nodes[0].config.limits.password_addresses = 4;
+    world.start(0);
+    let alice = client(&mut world, "alice", 1);
+    register(&mut world, alice, "alice", 1);
+    let guess = |world: &mut World, seed: u64, last: u8| {
+        let mallory = world.connect_from(0, seed, caller(last, true));
+        log_in(world, mallory, "alice", "guess");
+        world.errors(mallory)[0].0.clone()
+    };
+    for seed in 0..20 {
+        guess(&mut world, 100 + seed, 10 + (seed % 4) as u8);
+    }
+    assert_eq!(guess(&mut world, 200, 11), "TIMEOUT", "all four have had their five");
+    // A fifth address is heard, and what the worst have tried is not forgotten for it.
+    log_in(&mut world, alice, "alice", "open sesame");
+    assert!(is_online(&world, "alice"));
+    let again = (10..14).filter(|last| guess(&mut world, 300 + u64::from(*last), *last) == "TIMEOUT").count();
+    assert!(again >= 3, "{again} of four");
+}
+
+#[test]
 fn passwords_cross_no_link_that_others_can_read() {
     for (policy, private, taken) in [
         (PasswordLogins::Private, true, true),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use socp_core::dialect::Dialect;
-use socp_core::wire::{HostPort, ServerId};
+use socp_core::wire::{HostPort, Id, ServerId};
 use socp_transport::server::ListenAddress;
 
 use crate::logging::LogLevel;
@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show who this server is, and make its identity if it has none
     Identity(IdentityArgs),
+    /// List the keys that this server has pinned, of servers and users
+    Pins(PinsArgs),
+    /// Forget pinned keys, so that the next key that is shown for an id is pinned. The server must not run
+    Forget(ForgetArgs),
     /// Check a configuration file, or print one to start from
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -104,6 +108,48 @@ pub(crate) struct IdentityArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Of `pins`.
+#[derive(Debug, Args)]
+pub(crate) struct PinsArgs {
+    /// Only these, each a server's id or a user's
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<Id>,
+    /// Where identity and state are kept [default: $XDG_DATA_HOME/socp/server]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// One object a line: kind (server or user), id, fingerprint, source, derived, and a server's address
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Of `forget`.
+#[derive(Debug, Args)]
+#[command(after_help = FORGET_HELP)]
+pub(crate) struct ForgetArgs {
+    /// Whose keys: server ids or user ids, as `socp-server pins` shows them
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<Id>,
+    /// Where identity and state are kept [default: $XDG_DATA_HOME/socp/server]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Also of users who log in with a password: the encrypted key that they keep here is lost
+    #[arg(long)]
+    pub(crate) accounts: bool,
+}
+
+/// When it is of use.
+const FORGET_HELP: &str = "\
+When the log says that another key than the pinned one was seen, somebody has a new key, or somebody
+pretends to be them. Ask the owner, not over this network, which fingerprint is right. If it is the
+new one:
+
+  stop the server
+  socp-server forget ID
+  start it again
+
+A key that the bootstrap list or --introducer names is not kept here: mend it there. An id that is
+made of its key (`pins` says so) belongs to that key alone, whatever is forgotten.";
 
 /// What to do about configuration files.
 #[derive(Debug, Subcommand)]

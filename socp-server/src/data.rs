@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use socp_core::crypto::aws_lc::PrivateKey;
-use socp_core::server::Record;
+use socp_core::server::{Record, Snapshot};
 use socp_core::wire::{Id, PublicKey, ServerId};
 use socp_transport::data_dir::{DataDir, DataDirError};
 use socp_transport::store::{SqliteStore, Store};
@@ -121,15 +121,24 @@ pub(crate) fn kept_key(folder: &Path) -> Result<Option<PublicKey>> {
     if exists(&path)? { Ok(Some(vault::load_or_create(&path)?.public_key().clone())) } else { Ok(None) }
 }
 
+/// The state in a directory, without locking it.
+pub(crate) fn state_in(folder: &Path) -> Result<Snapshot> {
+    let database = folder.join(DATABASE_FILE);
+    if exists(&database)? {
+        return Ok(SqliteStore::<Record>::open(database)?.load()?);
+    }
+    match exists(folder)? {
+        true => Ok(Snapshot::default()),
+        false => Err(format!("{}: there is no such directory", folder.display()).into()),
+    }
+}
+
 /// Who the server in a directory is, without locking it: while it runs, its key is there and stays.
 pub(crate) fn identity_in(folder: &Path) -> Result<Identity> {
     let Some(key) = kept_key(folder)? else {
         return Err(format!("{}: there is no identity yet", folder.join(KEY_FILE).display()).into());
     };
-    let database = folder.join(DATABASE_FILE);
-    let assigned =
-        if exists(&database)? { SqliteStore::<Record>::open(database)?.load()?.own_id } else { None };
-    let server_id = match assigned {
+    let server_id = match state_in(folder)?.own_id {
         Some(assigned) => assigned,
         None => read_id(&folder.join(ID_FILE), &key)?.unwrap_or_else(|| Id::derived_from(&key).into()),
     };

@@ -14,6 +14,7 @@ mod logging;
 mod mistake;
 mod page;
 mod parsed;
+mod pins;
 mod probe;
 mod run;
 mod signals;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(args),
         Command::Identity(args) => identity::identity(&args),
+        Command::Pins(args) => pins::pins(&args),
+        Command::Forget(args) => pins::forget(&args),
         Command::Config(command) => config::config(command),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Probe(args) => return probe::probe(args),

@@ -41,6 +41,11 @@ impl Place {
         Self::new(source, before + skipped..before + skipped + word)
     }
 
+    /// Counted from 1.
+    pub(crate) fn line(&self) -> usize {
+        self.line_and_column().0
+    }
+
     /// Line and column, both counted from 1, the column in characters.
     fn line_and_column(&self) -> (usize, usize) {
         let before = &self.source.text[..self.span.start];
@@ -76,6 +81,11 @@ impl Mistake {
 
     pub(crate) fn warning(place: Option<Place>, what: impl ToString) -> Self {
         Self { gravity: Gravity::Warning, ..Self::error(place, what) }
+    }
+
+    /// Where it was asked for what is wrong, if nothing nearer is known.
+    pub(crate) fn at(self, place: Option<Place>) -> Self {
+        Self { place: self.place.or(place), ..self }
     }
 
     pub(crate) fn help(self, help: impl ToString) -> Self {

@@ -34,8 +34,8 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let data_dir = configuration.settings.data_dir.clone().map_or_else(DataDir::default_for_server, Ok)?;
     let data = ServerData::open(&data_dir)?;
     let key = data.key()?;
-    let reachable_at = configuration.reachable_at(key.public_key())?;
-    for warning in configuration.warnings.iter().chain(&configuration.judge(key.public_key())) {
+    let reachable_at = configuration.reachable_at(Some(key.public_key()))?;
+    for warning in configuration.warnings.iter().chain(&configuration.judge(Some(key.public_key()))) {
         warn!("{warning}");
     }
     let mut store = data.store()?;

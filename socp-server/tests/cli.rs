@@ -118,6 +118,96 @@ fn the_id_is_kept_from_the_first_start_on() {
 }
 
 #[test]
+fn pins_are_listed_and_forgotten_by_the_operator_alone() {
+    let (_a, path_a, key_a) = data("server-a");
+    let a = ServerProcess::start(&["--listen", "127.0.0.1:0", "--data-dir", &path_a]);
+    let (_b, path_b, _) = data("server-b");
+    let introducer = format!("{}#{key_a}", a.address);
+    let joining = ["--listen", "127.0.0.1:0", "--data-dir", &path_b, "--introducer", &introducer];
+    let b = ServerProcess::start(&joining);
+    let pins = |path: &str| -> Vec<Value> {
+        let (status, out, log) = run(&["pins", "--data-dir", path, "--json"]);
+        assert_eq!(status, Some(0), "{log}");
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    // Both run meanwhile.
+    while pins(&path_a).is_empty() {
+        assert!(Instant::now() < deadline, "{}", b.process.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pin = pins(&path_a).remove(0);
+    assert_eq!((&pin["kind"], &pin["id"], &pin["derived"]), (&json!("server"), &json!(b.id), &json!(true)));
+    let (_, identity, _) = run(&["identity", "--data-dir", &path_b]);
+    let fingerprint = pin["fingerprint"].as_str().unwrap();
+    assert!(identity.contains(fingerprint), "{identity}");
+    let (_, words, _) = run(&["pins", "--data-dir", &path_a, &b.id]);
+    assert!(words.contains(&b.id) && words.contains(fingerprint), "{words}");
+
+    let id = b.id.clone();
+    b.stop();
+    refused(&["forget", "--data-dir", &path_a, &id], &[&path_a, "in use"]);
+    a.stop();
+    refused(&["forget", "--data-dir", &path_a, &id, "nobody"], &["no key is pinned for nobody"]);
+    assert_eq!(pins(&path_a).len(), 1, "all or nothing");
+    let (status, out, log) = run(&["forget", "--data-dir", &path_a, &id]);
+    assert_eq!((status, out), (Some(0), format!("forgotten: server {id}, {fingerprint}")), "{log}");
+    assert!(pins(&path_a).is_empty());
+    refused(&["pins", "--data-dir", &path_a, &id], &["no key is pinned for", &id]);
+}
+
+#[test]
+fn a_server_says_why_it_cannot_join_and_when_it_has() {
+    let (_a, path_a, key_a) = data("server-a");
+    let (_b, path_b, key_b) = data("server-b");
+    let (_c, path_c, _) = data("server-c");
+    let [port] = free_ports();
+    let address = format!("127.0.0.1:{port}");
+    let until = |server: &ServerProcess, words: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while !server.process.log().contains(words) {
+            assert!(Instant::now() < deadline, "{words}: {}", server.process.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let joining = |key: &str| format!("{address}#{key}");
+    let b = ServerProcess::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &path_b,
+        "--introducer",
+        &joining(&key_a),
+    ]);
+    until(&b, "cannot be joined");
+    let log = b.process.log();
+    let line = log.lines().find(|line| line.contains("cannot be joined")).unwrap();
+    assert!(line.contains("WARN") && line.contains(&address) && line.contains("refused"), "{line}");
+    let a = ServerProcess::start(&["--listen", &address, "--data-dir", &path_a]);
+    until(&b, "the trusted introducer is joined now");
+    assert_eq!(b.process.log().matches("cannot be joined").count(), 1, "{}", b.process.log());
+
+    // Another key than the list's: both fingerprints, and whose word it is.
+    let c = ServerProcess::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &path_c,
+        "--introducer",
+        &joining(&key_b),
+    ]);
+    until(&c, "not the key of the bootstrap list");
+    let (_, identity, _) = run(&["identity", "--data-dir", &path_a]);
+    let fingerprint = identity.lines().find_map(|line| line.strip_prefix("fingerprint  ")).unwrap();
+    let log = c.process.log();
+    let line = log.lines().find(|line| line.contains("not the key of the bootstrap list")).unwrap();
+    assert!(line.contains("WARN") && line.contains(&format!("shown={fingerprint}")), "{line}");
+    for server in [a, b, c] {
+        server.stop();
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_in_one_line() {
     let (folder, path, key) = data("server-a");
     let server = ServerProcess::start(&["--listen", "127.0.0.1:0", "--data-dir", &path]);

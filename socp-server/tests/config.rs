@@ -150,17 +150,56 @@ socp-server: server.toml: 2 errors, 0 warnings: a server would not start with it
 #[test]
 fn fewer_introducers_than_the_standard_asks_for_are_a_warning() {
     let folder = Folder::new();
-    let key = import(&folder.0.path().join("data"), "server-b");
-    let entry = |port: u16| format!("\n  - {{host: 127.0.0.1, port: {port}, pubkey: {key}}}");
-    for (count, warned) in [(0, true), (2, true), (3, false)] {
-        let entries: String = (9001..9001 + count).map(entry).collect();
-        let entries = if count == 0 { " []".to_owned() } else { entries };
-        folder.write("mesh.yaml", &format!("bootstrap_servers:{entries}\n"));
-        let (status, _, log) = folder.check("bootstrap = 'mesh.yaml'\ndata_dir = 'data'\n");
-        assert_eq!(status, Some(0), "{log}");
-        let few = format!("fewer trusted introducers than the 3 that the standard asks for: {count}");
-        assert_eq!(log.contains(&few), warned, "{log}");
+    let keys = ["server-a", "server-b", "server-c"].map(|name| import(&folder.0.path().join(name), name));
+    let entry = |port: usize, key: &str| format!("\n  - {{host: 127.0.0.1, port: {port}, pubkey: {key}}}");
+    let distinct = |count: usize| -> String { (0..count).map(|at| entry(9001 + at, &keys[at])).collect() };
+    let list = |entries: &str| folder.write("mesh.yaml", &format!("bootstrap_servers:{entries}\n"));
+    // A server that has never run and one that has are judged alike.
+    for data in ["data", "server-b"] {
+        let check = || {
+            folder
+                .check(&format!("bootstrap = 'mesh.yaml'\ndata_dir = '{data}'\nlisten = '127.0.0.1:9002'\n"))
+        };
+        for (count, warned) in [(0, true), (2, true), (3, false)] {
+            list(if count == 0 { " []".to_owned() } else { distinct(count) }.as_str());
+            let (status, _, log) = check();
+            assert_eq!(status, Some(0), "{log}");
+            let few = format!("fewer trusted introducers than the 3 that the standard asks for: {count}");
+            assert_eq!(log.contains(&few), warned, "{log}");
+        }
+        list(&entry(9001, &keys[0]).repeat(3));
+        let (status, out, log) = check();
+        assert_eq!((status, out.as_str()), (Some(0), "server.toml: fine (1 trusted introducer, 3 warnings)"));
+        assert!(
+            log.contains("127.0.0.1:9001 is named a second time, first in line 2: it counts once"),
+            "{log}"
+        );
+        assert!(log.contains("mesh.yaml:3:12") && log.contains("mesh.yaml:4:12"), "{log}");
+        assert!(log.contains("the standard asks for: 1"), "{log}");
     }
+}
+
+#[test]
+fn what_a_first_start_would_refuse_or_warn_of_is_said_without_a_key() {
+    let folder = Folder::new();
+    let key = import(&folder.0.path().join("other"), "server-a");
+    let settings = format!(
+        "listen = '0.0.0.0:0'\nallow_plain = true\ndata_dir = 'data'\nintroducers = ['127.0.0.1:9#{key}']\n"
+    );
+    let (status, _, log) = folder.check(&settings);
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("it cannot join other servers") && log.contains("--> server.toml:1:10"), "{log}");
+    let path = folder.0.path().join("server.toml");
+    let (status, _, log) = run(&["run", "--config", path.to_str().unwrap()]);
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("it cannot join other servers"), "{log}");
+
+    let (status, _, log) = folder.check("bootstrap = 'no.yaml'\n");
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("no.yaml: cannot be read") && log.contains("--> server.toml:1:13"), "{log}");
+    let (status, _, log) = folder.check("data_dir = 'data'\n[limits]\nframe_out_bytes = '4 MiB'\n");
+    assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains("4194304 bytes") && log.contains("--> server.toml:3:19"), "{log}");
 }
 
 #[test]
@@ -192,7 +231,8 @@ socp-server: server.toml: 1 error, 0 warnings: a server would not start with it
     assert_eq!(status, Some(0), "{log}");
     list("    tls: true\n");
     let (status, _, log) = folder.check("bootstrap = 'mesh.yaml'\n");
-    assert_eq!((status, log.as_str()), (Some(0), ""));
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("beyond this machine"), "{log}");
 }
 
 /// Runs with a folder in which configuration files are looked for.

@@ -66,7 +66,7 @@ fn a_server_says_why_a_listed_one_is_not_linked() {
     let ca = other.file();
     let (b, _) =
         start("server-b", &["--introducer".as_ref(), introducer.as_ref(), "--ca".as_ref(), ca.as_ref()]);
-    until_log(&b, "a listed server cannot be dialled");
+    until_log(&b, "a trusted introducer (bootstrap list, --introducer) cannot be joined");
     until_log(&b, "issued by nobody who is trusted here");
     let (c, _) = start(
         "server-c",

@@ -206,7 +206,11 @@ impl Client {
         let Phase::Open(Link { stage, .. }) = &self.phase else { return false };
         match (stage, &report.code) {
             // It does not know our hello.
-            (Stage::Greeting, ErrorCode::UnknownType) if self.may_be_seed() => self.greet_seed(now, out),
+            (Stage::Greeting, ErrorCode::UnknownType)
+                if self.may_be_seed() && !self.is_about_our_hello(report) =>
+            {
+                self.greet_seed(now, out);
+            }
             (Stage::Password(Step::LoggingIn), ErrorCode::UserNotFound) => {
                 self.send_password(now, Step::Registering, out);
             }

@@ -476,7 +476,14 @@ impl Client {
         let code = report.code.clone();
         match link.stage {
             Stage::Greeting | Stage::Proving | Stage::Password(_) => {
-                let retrying = !matches!(code, ErrorCode::BadKey | ErrorCode::InvalidSig);
+                let unreadable = link.stage == Stage::Greeting && self.is_about_our_hello(report);
+                let retrying = !unreadable && !matches!(code, ErrorCode::BadKey | ErrorCode::InvalidSig);
+                let detail = if self.is_about_our_id(report) {
+                    "this server wants a UUID v4 as user id; the one that is made of your key is such an id"
+                        .into()
+                } else {
+                    detail
+                };
                 if !retrying || self.outage.refused.as_ref() != Some(&code) {
                     self.outage.refused = Some(code.clone());
                     out.push(Action::Notify(Notice::LoginRefused { code, detail, retrying }));
@@ -501,6 +508,19 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Whether a server has read our hello and takes none like it: whoever names the frame has understood it, which
+    /// no seed does, and the same hello would be refused again.
+    pub(super) fn is_about_our_hello(&self, report: &ErrorReport) -> bool {
+        let named = report.reference.as_ref().is_some_and(|reference| &*reference.kind == "USER_HELLO");
+        report.code == ErrorCode::UnknownType && (named || self.is_about_our_id(report))
+    }
+
+    fn is_about_our_id(&self, report: &ErrorReport) -> bool {
+        report.code == ErrorCode::UnknownType
+            && !self.config.user_id.id().is_uuid_v4()
+            && report.detail.to_ascii_lowercase().contains("uuid")
     }
 
     /// Closes the link; another follows.

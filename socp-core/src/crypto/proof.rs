@@ -129,6 +129,8 @@ pub struct Refusal {
     pub(crate) failed: Option<Box<(Purpose, KeyId)>>,
     /// The WebSocket close code after the ERROR; without one the link stays.
     pub(crate) close: Option<u16>,
+    /// The key that the sender says is its own, where the frame has one: a claim, for the operator's eyes.
+    pub(crate) shown: Option<PublicKey>,
 }
 
 impl Unverified {
@@ -279,8 +281,18 @@ impl Verified {
 impl Refusal {
     pub(crate) fn of(frame: &Frame, code: ErrorCode, detail: impl Into<Box<str>>) -> Self {
         let from = frame.from().cloned();
+        let shown = match frame.payload() {
+            Payload::ServerHelloJoin(hello)
+            | Payload::ServerHelloLink(hello)
+            | Payload::ServerAnnounce(hello) => Some(&hello.pubkey),
+            Payload::ServerWelcome(welcome) => {
+                welcome.introducer.as_ref().and_then(|entry| entry.pubkey.as_ref())
+            }
+            _ => None,
+        };
+        let shown = shown.and_then(|field| field.key().ok()).cloned();
         let reference = Some(frame.reference());
-        Self { code, detail: detail.into(), reference, from, failed: None, close: None }
+        Self { code, detail: detail.into(), reference, from, failed: None, close: None, shown }
     }
 
     pub(crate) fn closing(mut self, close: u16) -> Self {
@@ -316,6 +328,14 @@ impl From<FrameError> for Refusal {
             FrameError::NotText | FrameError::Json(_) | FrameError::Envelope { .. } => None,
         };
         let detail = error.to_string().into();
-        Self { code: ErrorCode::UnknownType, detail, reference: None, from: None, failed: None, close }
+        Self {
+            code: ErrorCode::UnknownType,
+            detail,
+            reference: None,
+            from: None,
+            failed: None,
+            close,
+            shown: None,
+        }
     }
 }

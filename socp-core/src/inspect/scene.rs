@@ -533,7 +533,11 @@ impl Effects {
             }
             Report::ServerDown { server } => self.part(format!("the last link to {server} is gone")),
             Report::IdAssigned { server } => self.part(format!("takes the id {server}")),
-            Report::KeyConflict { subject } => self.part(format!("another key is pinned for {subject}")),
+            // What is not dialled here cannot fail.
+            Report::IntroducerDown { .. } | Report::IntroducerUp { .. } => {}
+            Report::KeyConflict(conflict) => {
+                self.part(format!("another key is pinned for {}", conflict.of));
+            }
             Report::Dropped { why, detail } => {
                 self.dropped.get_or_insert(format!("{why}: {detail}"));
             }

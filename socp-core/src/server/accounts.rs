@@ -206,19 +206,24 @@ impl Server {
         self.out.push(Action::CheckPassword(check));
     }
 
-    /// Takes one of the address's wrong passwords in advance. What is full again need not be remembered.
+    /// Takes one of the address's wrong passwords in advance. What is full again need not be remembered, and
+    /// who tried least is forgotten for a newcomer: an attacker with more addresses than are counted has as many
+    /// budgets anyway, and keeps nobody else out.
     fn may_try(&mut self, address: IpAddr) -> bool {
         let (now, limits) = (self.now.instant, &self.config.limits);
         let rate = limits.wrong_passwords_per_second;
-        if self.accounts.wrong.len() >= limits.password_addresses {
-            self.accounts.wrong.retain(|_, budget| !budget.is_full(now));
+        let wrong = &mut self.accounts.wrong;
+        if wrong.len() >= limits.password_addresses && !wrong.contains_key(&address) {
+            wrong.retain(|_, budget| !budget.is_full(now));
         }
-        if self.accounts.wrong.len() >= limits.password_addresses
-            && !self.accounts.wrong.contains_key(&address)
-        {
-            return false;
+        if wrong.len() >= limits.password_addresses && !wrong.contains_key(&address) {
+            let left = wrong.iter_mut().map(|(address, budget)| (budget.left(now), *address));
+            let least = left.max_by(|(one, _), (other, _)| one.total_cmp(other));
+            if let Some((_, least)) = least {
+                wrong.remove(&least);
+            }
         }
-        let budget = self.accounts.wrong.entry(address);
+        let budget = wrong.entry(address);
         budget.or_insert_with(|| Budget::new(rate, f64::from(rate), now)).take(now)
     }
 

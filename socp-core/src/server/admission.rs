@@ -90,7 +90,12 @@ impl Server {
             return Err(refusal);
         }
         if self.config.strict_ids && frame.from().is_some_and(|from| !from.is_uuid_v4()) {
-            return Err(Refusal::of(frame, ErrorCode::UnknownType, "from is not a UUID v4"));
+            let refusal = Refusal::of(frame, ErrorCode::UnknownType, "from is not a UUID v4");
+            return Err(match link.is_greeting() {
+                // Whoever greets with such an id has nothing else to say.
+                true => refusal.closing(crate::close_code::POLICY),
+                false => refusal,
+            });
         }
         match &link.state {
             LinkState::Greeting => self.greeting_rule(link, frame).map(Rule::Checks),

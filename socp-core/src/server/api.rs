@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
 use crate::dialect::Dialect;
-use crate::wire::{Binary, HostPort, Meta, PublicKey, Rotation, ServerId, UserId, WireText, Wrap};
+use crate::wire::{Binary, HostPort, KeyId, Meta, PublicKey, Rotation, ServerId, UserId, WireText, Wrap};
 
 use super::accounts::PasswordCheck;
 use super::limits::{Limits, Timing};
@@ -210,11 +210,20 @@ pub enum Report {
         /// Our id from now on.
         server: ServerId,
     },
-    /// Another key than the pinned one was seen; the operator settles it.
-    KeyConflict {
-        /// Of whom: a user or server id.
-        subject: Box<str>,
+    /// A server of the bootstrap list could not be joined. It is tried again, for ever.
+    IntroducerDown {
+        /// Where it was dialled.
+        address: HostPort,
+        /// What went wrong; text of peers included: escape before showing.
+        why: Box<str>,
     },
+    /// It could not be joined, and now it is linked.
+    IntroducerUp {
+        /// Where it is dialled.
+        address: HostPort,
+    },
+    /// Another key than the pinned one was seen.
+    KeyConflict(KeyConflict),
     /// A frame or dial came to nothing; a counter and a debug line.
     Dropped {
         /// Why, one of few fixed texts.
@@ -222,6 +231,51 @@ pub enum Report {
         /// More words, peer text included: escape before showing.
         detail: Box<str>,
     },
+}
+
+/// Another key than the pinned one: the operator settles which is right, unless the newer one ranks higher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConflict {
+    /// Whose key.
+    pub of: ConflictOf,
+    /// The key that was pinned.
+    pub pinned: Option<KeyId>,
+    /// Where that pin comes from.
+    pub pinned_by: PinnedBy,
+    /// The other key, if it was shown. Anybody can show a key: that proves nothing.
+    pub seen: Option<KeyId>,
+    /// Whether the other key is pinned from now on.
+    pub replaced: bool,
+}
+
+/// Whose key is in dispute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConflictOf {
+    /// A user's.
+    User(UserId),
+    /// A server's.
+    Server(ServerId),
+    /// That of the server which answers where we dialled.
+    Address(HostPort),
+}
+
+impl std::fmt::Display for ConflictOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Server(server) => server.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Where a pin comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinnedBy {
+    /// The operator's bootstrap list.
+    BootstrapList,
+    /// What was seen before, and stored.
+    Store,
 }
 
 /// A small change to the state that must survive.
@@ -379,7 +433,8 @@ impl Introducer {
     }
 }
 
-/// Who may join through us (decisions §7).
+/// Whom we link with, whoever dials (decisions §7). Servers of the bootstrap list always may: the operator
+/// named them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum JoinPolicy {
     /// Any server with a good key.
@@ -420,7 +475,7 @@ pub struct Config {
     pub require_proof: bool,
     /// Where passwords are taken.
     pub password_logins: PasswordLogins,
-    /// Who may join.
+    /// Whom we link with, besides the bootstrap list.
     pub join: JoinPolicy,
     /// What is dialled.
     pub dial: DialPolicy,

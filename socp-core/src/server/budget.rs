@@ -41,6 +41,11 @@ impl Budget {
         self.tokens_at(now) < 1.0
     }
 
+    /// How much there is.
+    pub(super) fn left(&self, now: Duration) -> f64 {
+        self.tokens_at(now)
+    }
+
     /// Takes a token in any case; says until when the taker is to be held back, if there was none.
     pub(super) fn overdraw(&mut self, now: Duration) -> Option<Duration> {
         self.refill(now);

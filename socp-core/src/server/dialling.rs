@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Server;
-use super::api::{Action, DialPolicy, Introducer, PinRank, ServerRecord};
+use super::api::{Action, DialPolicy, Introducer, JoinPolicy, PinRank, Report, ServerRecord};
+use super::link::Link;
+use super::out::cut;
 use super::timers::Timer;
 use crate::dialect::Dialect;
 use crate::wire::{HostPort, PublicKey, ServerId};
@@ -25,6 +27,28 @@ pub(super) struct Dial {
     pub(super) unanswered: usize,
     /// A dial or a link that we dialled is open.
     pub(super) busy: bool,
+    /// It was dialled once, or need not be: of a listed server, its turn has come.
+    tried: bool,
+    /// Why the attempt under way will come to nothing.
+    trouble: Option<Box<str>>,
+    /// It was told that this listed server cannot be joined.
+    down: bool,
+}
+
+impl Dial {
+    fn new(key: PublicKey, dialect: Dialect, source: Source) -> Self {
+        Self {
+            key,
+            dialect,
+            source,
+            failures: 0,
+            unanswered: 0,
+            busy: false,
+            tried: false,
+            trouble: None,
+            down: false,
+        }
+    }
 }
 
 /// Where an address comes from.
@@ -52,6 +76,7 @@ impl Server {
                 self.keep_linked(address, key, dialect, Source::Proven, Duration::ZERO);
             }
         }
+        self.try_introducers();
         let met: Vec<_> = self
             .peers
             .values()
@@ -79,7 +104,7 @@ impl Server {
         delay: Duration,
     ) {
         let own = self.config.address.as_ref();
-        if own.is_none() || own == Some(&address) {
+        if own.is_none() || own == Some(&address) || !self.may_join(&key) {
             return;
         }
         if let Some(dial) = self.dials.get_mut(&address) {
@@ -95,7 +120,23 @@ impl Server {
             return self.dropped("too many addresses", address.to_string());
         }
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
-        self.dials.insert(address, Dial { key, dialect, source, failures: 0, unanswered: 0, busy: false });
+        self.dials.insert(address, Dial::new(key, dialect, source));
+    }
+
+    /// Introducers are tried in the list's order (§8.1): the next one as soon as the one before has answered or
+    /// failed, or after it has said nothing for a while.
+    fn try_introducers(&mut self) {
+        let mut at = self.now.instant;
+        for Introducer { address, .. } in &self.config.bootstrap {
+            if self.dials.get(address).is_some_and(|dial| !dial.tried) {
+                self.timers.set(Timer::Redial(address.clone()), at);
+                at += self.config.timing.next_introducer;
+            }
+        }
+    }
+
+    fn is_listed(&self, address: &HostPort) -> bool {
+        self.config.bootstrap.iter().any(|introducer| introducer.address == *address)
     }
 
     /// How the server at an address speaks, if somebody could tell.
@@ -202,6 +243,17 @@ impl Server {
         self.keep_linked(address, key, dialect, Source::Announced, delay);
     }
 
+    /// Whether the operator lets the holder of a key into our mesh, whoever dials: by `join`, or by the bootstrap
+    /// list, which is a choice of its own.
+    pub(super) fn may_join(&self, key: &PublicKey) -> bool {
+        match &self.config.join {
+            JoinPolicy::Open => true,
+            JoinPolicy::Allowlist(keys) => {
+                keys.contains(key) || self.config.bootstrap.iter().any(|introducer| introducer.key == *key)
+            }
+        }
+    }
+
     pub(super) fn may_dial(&self, address: &HostPort) -> bool {
         match self.config.dial {
             DialPolicy::All => true,
@@ -217,19 +269,34 @@ impl Server {
     }
 
     pub(super) fn on_redial_due(&mut self, address: &HostPort) {
-        let Some(dial) = self.dials.get(address) else { return };
+        let Some(dial) = self.dials.get_mut(address) else { return };
+        dial.tried = true;
+        let (key, busy) = (dial.key.clone(), dial.busy);
         // We dial only whom we hold no link to (decisions §5).
-        if dial.busy || self.is_linked(&dial.key) {
-            return;
+        if busy || self.is_linked(&key) {
+            return self.try_introducers();
         }
         if let Some(dial) = self.dials.get_mut(address) {
             dial.busy = true;
+            dial.trouble = None;
             self.out.push(Action::Dial { address: address.clone() });
         }
     }
 
+    /// Why a dial, or a link that we dialled, is about to come to nothing. What was said first is the reason;
+    /// says whether this was.
+    pub(super) fn note_trouble(&mut self, address: &HostPort, why: &str) -> bool {
+        let quoted = self.config.limits.quoted_bytes;
+        let Some(dial) = self.dials.get_mut(address).filter(|dial| dial.trouble.is_none()) else {
+            return false;
+        };
+        dial.trouble = Some(cut(why, quoted).into());
+        true
+    }
+
     pub(super) fn on_dial_failed(&mut self, address: &HostPort, why: &str) {
         self.dropped("dial failed", format!("{address}: {why}"));
+        self.note_trouble(address, why);
         self.dial_ended(address, true);
     }
 
@@ -239,7 +306,10 @@ impl Server {
         dial.busy = false;
         dial.failures = if failed { dial.failures.saturating_add(1) } else { 0 };
         let failures = dial.failures;
-        let (key, source) = (dial.key.clone(), dial.source.clone());
+        let (key, source, trouble) = (dial.key.clone(), dial.source.clone(), dial.trouble.take());
+        if failed && self.is_listed(address) {
+            self.introducer_failed(address, &key, trouble.unwrap_or_else(|| "the link ended".into()));
+        }
         let superseded = source == Source::Announced
             && self
                 .dials
@@ -255,6 +325,34 @@ impl Server {
         self.timers.set(Timer::Redial(address.clone()), self.now.instant + delay);
     }
 
+    fn introducer_failed(&mut self, address: &HostPort, key: &PublicKey, why: Box<str>) {
+        // Of two links of one pair one goes: that is no failure.
+        let has_another = self.links.values().filter_map(Link::server).any(|link| link.key == *key);
+        if !has_another && let Some(dial) = self.dials.get_mut(address) {
+            dial.down = true;
+            self.report(Report::IntroducerDown { address: address.clone(), why });
+        }
+        self.try_introducers();
+    }
+
+    /// A link is up: the listed servers that could not be joined, and now are.
+    pub(super) fn note_joined(&mut self, key: &PublicKey) {
+        if !self.is_linked(key) {
+            return;
+        }
+        let back = self.dials.iter_mut().filter(|(_, dial)| dial.key == *key && dial.down);
+        let back: Vec<HostPort> = back
+            .map(|(address, dial)| {
+                dial.down = false;
+                address.clone()
+            })
+            .collect();
+        for address in back {
+            self.report(Report::IntroducerUp { address });
+        }
+        self.try_introducers();
+    }
+
     /// A link has come up where we dialled. Other addresses of that server are given up, but for the operator's.
     pub(super) fn dial_succeeded(&mut self, address: &HostPort, dialect: Dialect) {
         let Some(dial) = self.dials.get_mut(address) else { return };
@@ -263,12 +361,9 @@ impl Server {
         dial.dialect = dialect;
         dial.source = Source::Proven;
         let key = dial.key.clone();
-        let listed =
-            |other: &HostPort| self.config.bootstrap.iter().any(|introducer| introducer.address == *other);
-        let others = self
-            .dials
-            .iter()
-            .filter(|(other, dial)| *other != address && dial.key == key && !dial.busy && !listed(other));
+        let others = self.dials.iter().filter(|(other, dial)| {
+            *other != address && dial.key == key && !dial.busy && !self.is_listed(other)
+        });
         let others: Vec<HostPort> = others.map(|(other, _)| other.clone()).collect();
         for other in others {
             self.forget_dial(&other);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Server;
-use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
+use super::api::{Action, LinkId, PinRank, Record, Report};
 use super::foreign::written_by;
 use super::link::{Joining, Link, LinkState, Nonces, ServerLink};
 use super::peer::Announced;
@@ -76,6 +76,8 @@ impl Server {
         match frame.frame().payload() {
             Payload::ServerWelcome(welcome) => self.on_welcome(link_id, &frame, welcome),
             Payload::Error(error) => {
+                let why = format!("it refuses us: {} {}", error.code, error.detail);
+                self.note_trouble(&address, &why);
                 self.dropped("join refused", format!("{address}: {} {}", error.code, error.detail));
                 self.greet_by_join(&address);
                 self.close(link_id, close_code::NORMAL, "join refused");
@@ -265,11 +267,8 @@ impl Server {
         if *key == self.config.key {
             return refused(ErrorCode::BadKey, "that is my own key: did you dial yourself?");
         }
-        match &self.config.join {
-            JoinPolicy::Allowlist(keys) if !keys.contains(key) => {
-                return refused(ErrorCode::BadKey, "this server joins only servers on its list");
-            }
-            JoinPolicy::Allowlist(_) | JoinPolicy::Open => {}
+        if !self.may_join(key) {
+            return refused(ErrorCode::BadKey, "this server joins only servers on its list");
         }
         // A JOIN can be a replay under any `from`: it carries no rank.
         let rank = PinRank::Claimed;
@@ -510,11 +509,7 @@ impl Server {
         dialect: Dialect,
         rank: PinRank,
     ) {
-        let welcome = match &self.config.join {
-            JoinPolicy::Allowlist(keys) => keys.contains(key),
-            JoinPolicy::Open => true,
-        };
-        if *server == self.id || *key == self.config.key || !welcome {
+        if *server == self.id || *key == self.config.key || !self.may_join(key) {
             return;
         }
         match self.pin_server(server, key, rank, Some(address.clone())) {

@@ -33,7 +33,7 @@ pub struct Limits {
     pub privkey_store_bytes: usize,
     /// Wrong passwords a second, and at once, per address (decisions §1).
     pub wrong_passwords_per_second: u32,
-    /// Addresses whose wrong passwords are counted; beyond, passwords of others are not taken for a while.
+    /// Addresses whose wrong passwords are counted; beyond, the one that tried least makes room.
     pub password_addresses: usize,
     /// Passwords that wait for their check, which costs 50 ms and 16 MiB each, one after the other.
     pub password_checks: usize,
@@ -163,6 +163,9 @@ pub struct Timing {
     pub redial_first: Duration,
     /// Slowest redial (decisions §7).
     pub redial_slowest: Duration,
+    /// An introducer that says nothing for so long has had its turn, and the next one of the list is tried, too
+    /// (§8.1).
+    pub next_introducer: Duration,
     /// Two links of one pair opened within this are told apart by who dialled (decisions §5).
     pub tie_break: Duration,
     /// Entries of the duplicate caches are forgotten after this (§10).
@@ -195,6 +198,7 @@ impl Default for Timing {
             relist: secs(30),
             redial_first: secs(1),
             redial_slowest: secs(60),
+            next_introducer: secs(1),
             tie_break: secs(10),
             seen: secs(600),
             learnt_dial: secs(1),

@@ -44,6 +44,7 @@ impl Server {
         let first = peer.links.is_empty();
         peer.links.insert(at, link_id);
         let (key, address) = (peer.record.key.clone(), peer.record.address.clone());
+        let joined = key.clone();
         if let Some(Link { state: LinkState::Server(link), .. }) = self.links.get_mut(&link_id) {
             link.up = true;
         }
@@ -62,6 +63,7 @@ impl Server {
                 }
             }
         }
+        self.note_joined(&joined);
         if first {
             self.relocate_users_of(&server);
         }

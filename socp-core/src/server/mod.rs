@@ -42,8 +42,9 @@ use rand_chacha::rand_core::SeedableRng;
 pub use accounts::PasswordCheck;
 pub(crate) use admission::is_carried;
 pub use api::{
-    AccountRecord, Action, Caller, Config, DialPolicy, Event, Introducer, JoinPolicy, LinkId, LinkOrigin,
-    MemberRecord, Outgoing, PasswordLogins, PinRank, Record, Report, ServerRecord, Snapshot, UserRecord,
+    AccountRecord, Action, Caller, Config, ConflictOf, DialPolicy, Event, Introducer, JoinPolicy,
+    KeyConflict, LinkId, LinkOrigin, MemberRecord, Outgoing, PasswordLogins, PinRank, PinnedBy, Record,
+    Report, ServerRecord, Snapshot, UserRecord,
 };
 pub use limits::{Limits, Timing};
 pub(crate) use replay::Meets;
@@ -325,7 +326,10 @@ impl Server {
                 self.on_refused(link, refusal);
             }
             Event::LinkAlive { link } => self.touch(link),
-            Event::LinkClosed { link, why: _ } => self.drop_link(link),
+            Event::LinkClosed { link, why } => {
+                self.note_link_trouble(link, &why);
+                self.drop_link(link);
+            }
             Event::DialFailed { address, why } => self.on_dial_failed(&address, &why),
             Event::ChannelKeyWrapped { wraps } => self.on_channel_key_wrapped(wraps),
             Event::PasswordChecked { link, right } => self.on_password_checked(link, right),
@@ -521,16 +525,19 @@ impl Server {
         });
         let other_key = match &link.state {
             LinkState::Joining(joining) if refusal.code == ErrorCode::InvalidSig => {
-                Some(joining.address.to_string())
+                Some((joining.address.clone(), joining.key.clone()))
             }
             _ => None,
         };
         let answers_error = refusal.reference.as_ref().is_some_and(|reference| &*reference.kind == "ERROR");
         let from_server = matches!(link.state, LinkState::Server(_) | LinkState::Joining(_));
         let detail = format!("{link_id:?}: {refusal}");
-        if let Some(address) = other_key {
+        if let Some((address, pinned)) = other_key
+            && self.note_trouble(&address, "another key than the pinned one answers there")
+        {
             // Most likely the operator's list has another server's key for it.
-            self.report(Report::KeyConflict { subject: address.into() });
+            let subject = ConflictOf::Address(address);
+            self.report_conflict(subject, Some(&pinned), refusal.shown.as_ref(), false);
         }
         self.dropped("refused frame", detail);
         match failed {
@@ -623,7 +630,14 @@ impl Server {
     fn close(&mut self, link: LinkId, code: u16, reason: &'static str) {
         if self.links.contains_key(&link) {
             self.out.push(Action::Close { link, code, reason });
+            self.note_link_trouble(link, reason);
             self.drop_link(link);
+        }
+    }
+
+    fn note_link_trouble(&mut self, link: LinkId, why: &str) {
+        if let Some(LinkOrigin::Dialled(address)) = self.links.get(&link).map(|link| link.origin.clone()) {
+            self.note_trouble(&address, why);
         }
     }
 

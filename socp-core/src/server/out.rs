@@ -223,6 +223,6 @@ impl Server {
 }
 
 /// The beginning of a text, at most so many bytes of it.
-fn cut(text: &str, max_bytes: usize) -> &str {
+pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::api::{PinRank, Record, Report, ServerRecord, Snapshot, UserRecord};
+use super::api::{
+    ConflictOf, KeyConflict, PinRank, PinnedBy, Record, Report, ServerRecord, Snapshot, UserRecord,
+};
 use super::budget::Budget;
 use super::link::LinkState;
 use super::peer::{Peer, PresenceTable};
@@ -76,8 +78,9 @@ impl Server {
     ) -> PinOutcome {
         // The id that derives from a key of the operator's list is that key's, met or not.
         let mut listed = self.config.bootstrap.iter().map(|introducer| &introducer.key);
-        if !server.derives_from(key) && listed.any(|listed| server.derives_from(listed)) {
-            self.report(Report::KeyConflict { subject: server.as_str().into() });
+        let owner = listed.find(|listed| server.derives_from(listed)).cloned();
+        if let Some(owner) = owner.filter(|_| !server.derives_from(key)) {
+            self.report_conflict(ConflictOf::Server(server.clone()), Some(&owner), Some(key), false);
             return PinOutcome::Conflict;
         }
         let Some(peer) = self.peers.get_mut(server) else {
@@ -121,20 +124,42 @@ impl Server {
         if peer.record != before {
             self.persist_server(server);
         }
+        let replaced = outcome == PinOutcome::Replaced;
         match outcome {
-            PinOutcome::Replaced => {
-                self.forget_claims_of(server);
-                for link in self.links.values_mut() {
-                    if let LinkState::Server(link) = &mut link.state {
-                        link.doubted.remove(server);
+            PinOutcome::Replaced | PinOutcome::Conflict => {
+                if replaced {
+                    self.forget_claims_of(server);
+                    for link in self.links.values_mut() {
+                        if let LinkState::Server(link) = &mut link.state {
+                            link.doubted.remove(server);
+                        }
                     }
                 }
-                self.report(Report::KeyConflict { subject: server.as_str().into() });
+                let of = ConflictOf::Server(server.clone());
+                self.report_conflict(of, Some(&before.key), Some(key), replaced);
             }
-            PinOutcome::Conflict => self.report(Report::KeyConflict { subject: server.as_str().into() }),
             PinOutcome::Same | PinOutcome::First | PinOutcome::Full => {}
         }
         outcome
+    }
+
+    pub(super) fn report_conflict(
+        &mut self,
+        of: ConflictOf,
+        pinned: Option<&PublicKey>,
+        seen: Option<&PublicKey>,
+        replaced: bool,
+    ) {
+        // A user is not on the list, even if it has a server's key.
+        let listed = match &of {
+            ConflictOf::User(_) => false,
+            ConflictOf::Server(_) | ConflictOf::Address(_) => {
+                self.config.bootstrap.iter().any(|introducer| Some(&introducer.key) == pinned)
+            }
+        };
+        let pinned_by = if listed { PinnedBy::BootstrapList } else { PinnedBy::Store };
+        let (pinned, seen) = (pinned.map(PublicKey::id), seen.map(PublicKey::id));
+        self.report(Report::KeyConflict(KeyConflict { of, pinned, pinned_by, seen, replaced }));
     }
 
     /// Whether one more server may be known. Strangers, who merely claim an id, never take more than half the

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use super::advert_text::{AdvertText, Beside};
-use super::api::{Action, LinkId, Report};
+use super::api::{Action, ConflictOf, LinkId, Report};
 use super::link::Link;
 use super::peer::Claim;
 use super::pins::PinOutcome;
@@ -580,7 +580,8 @@ impl Server {
             // It was its owner's, and may still be on another device: nobody else claims the id.
             return;
         }
-        self.report(Report::KeyConflict { subject: user.as_str().into() });
+        let pinned = self.users.get(user).and_then(|entry| entry.key.clone());
+        self.report_conflict(ConflictOf::User(user.clone()), pinned.as_ref(), key, false);
         // A stranger who shows wrong keys is not worth a signature and a broadcast each time.
         let Some(key) = key.filter(|_| self.conflicts.take(self.now.instant)) else { return };
         let payload = UserKeyConflict {

@@ -230,7 +230,9 @@ impl World {
             Report::ServerUp { .. }
             | Report::ServerDown { .. }
             | Report::IdAssigned { .. }
-            | Report::KeyConflict { .. }
+            | Report::IntroducerDown { .. }
+            | Report::IntroducerUp { .. }
+            | Report::KeyConflict(_)
             | Report::Dropped { .. } => {}
         }
     }

@@ -110,7 +110,10 @@ fn report_line(report: &Report) -> String {
         }
         Report::ServerDown { server } => format!("{server} is down"),
         Report::Dropped { why, detail } => format!("dropped: {why}: {detail}"),
-        Report::IdAssigned { .. } | Report::KeyConflict { .. } => format!("{report:?}"),
+        Report::IdAssigned { .. }
+        | Report::IntroducerDown { .. }
+        | Report::IntroducerUp { .. }
+        | Report::KeyConflict(_) => format!("{report:?}"),
     }
 }
 

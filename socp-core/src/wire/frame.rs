@@ -10,7 +10,8 @@ use super::ids::{Id, Recipient};
 use super::payload::{FrameRef, FrameType, Payload};
 use super::value::Timestamp;
 
-/// JSON nesting we read, in levels (decisions §1).
+/// JSON nesting we read, in levels (decisions §1). A constant and no setting: servers pass frames on as they came,
+/// so what one of them reads, all must; and the standard's frames nest far less.
 pub const MAX_JSON_DEPTH: usize = 32;
 
 /// The text of a frame as it stands on a socket, shared by reference among links.

@@ -1,5 +1,6 @@
 //! Do the settings hold together? Asked before every start, and by `socp-server config`.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, stderr};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,9 +47,9 @@ fn check(file: Option<PathBuf>) -> Outcome<()> {
     }
     let (mistakes, trusted) =
         match Configuration::gather(RunArgs { config: Some(file), ..RunArgs::default() }) {
-            Ok(mut configuration) => {
-                let found = configuration.judge_with_the_kept_key();
-                let trusted = configuration.trusted.len();
+            Ok(configuration) => {
+                let found = configuration.judge_as_at_a_start();
+                let trusted = configuration.introducer_count();
                 (configuration.warnings.into_iter().chain(found).collect(), trusted)
             }
             Err(mistakes) => (mistakes, 0),
@@ -76,7 +77,7 @@ pub(super) fn settle(
 ) -> Result<Configuration, Vec<Mistake>> {
     let mut mistakes = intervals(&settings, &places);
     let mut taken = |result: Result<_, Mistake>| result.map_err(|mistake| mistakes.push(mistake)).ok();
-    let mut trusted = taken(bootstrap_list(&settings)).unwrap_or_default();
+    let mut trusted = taken(bootstrap_list(&settings, &places)).unwrap_or_default();
     let tls = certificate(&settings, &places).map_err(|mistake| mistakes.push(mistake)).ok().flatten();
     let roots = Roots::with_files(&settings.ca);
     let roots = roots.map_err(|error| mistakes.push(Mistake::error(places.of("tls.ca"), error)));
@@ -89,6 +90,9 @@ pub(super) fn settle(
     }));
     mistakes.extend(listeners(&settings, &places));
     mistakes.extend(trusted.iter().filter_map(|trusted| dialled(trusted, settings.allow_plain)));
+    mistakes.extend(named_twice(&trusted));
+    mistakes.extend(advertised(&settings, &places));
+    mistakes.extend(frames(&settings, &places));
     if settings.allow_plain {
         let what = "plain links may leave this machine, as asked for: everybody on the way sees who writes to whom, \
             and when";
@@ -180,10 +184,55 @@ fn dialled(trusted: &Trusted, allow_plain: bool) -> Option<Mistake> {
     Some(mistake.help(format!("if it speaks TLS, {tls}; else {ALLOW_PLAIN}")))
 }
 
+/// An introducer that is named again, or an address with a second key, which would never be tried.
+fn named_twice(trusted: &[Trusted]) -> Vec<Mistake> {
+    let again = trusted.iter().enumerate().filter_map(|(at, entry)| {
+        let address = &entry.server.address;
+        let first = trusted[..at].iter().find(|first| first.server.address == *address)?;
+        let before = match &first.place {
+            Some(place) => format!("in line {}", place.line()),
+            None => "on the command line".into(),
+        };
+        if first.key == entry.key {
+            let what = format!("{address} is named a second time, first {before}: it counts once");
+            return Some(Mistake::warning(entry.place.clone(), what).help("leave one of them out"));
+        }
+        let what = format!("{address} has another key here than {before}: a server has one");
+        let help = "keep the one that `socp-server identity` prints on that server";
+        Some(Mistake::error(entry.place.clone(), what).help(help))
+    });
+    again.collect()
+}
+
+fn advertised(settings: &Settings, places: &Places) -> Option<Mistake> {
+    let advertise = settings.advertise.as_ref().filter(|address| is_everywhere(address.host()))?;
+    let what =
+        format!("{advertise} is no address that others can dial: it stands for every address of a machine");
+    let help = "name the one under which they reach this server";
+    Some(Mistake::error(places.of("advertise"), what).help(help))
+}
+
+/// Longest frame that implementations read unless they are told otherwise, as ours do (decisions §1).
+const USUAL_FRAME: usize = 1024 * 1024;
+
+fn frames(settings: &Settings, places: &Places) -> Option<Mistake> {
+    let longest = settings.limits.frame_out_bytes;
+    (longest > USUAL_FRAME).then(|| {
+        let what = format!(
+            "frames of up to {longest} bytes may be built, but others close a link at the first one over \
+             {USUAL_FRAME}, unless they were all told otherwise"
+        );
+        let help = "leave `frame_out_bytes` out, or set `frame_in_bytes` of every server of the mesh higher";
+        Mistake::warning(places.of("limits.frame_out_bytes"), what).help(help)
+    })
+}
+
 impl Configuration {
     /// Where the bootstrap list says that we are, if we listen everywhere and nobody said more. Without an
     /// address of our own we cannot join others (decisions §7).
-    pub(crate) fn reachable_at(&self, key: &PublicKey) -> Result<Option<HostPort>, Mistake> {
+    ///
+    /// A server without a key will make one at its first start, which no list has.
+    pub(crate) fn reachable_at(&self, key: Option<&PublicKey>) -> Result<Option<HostPort>, Mistake> {
         let Settings { listen, advertise, .. } = &self.settings;
         if advertise.is_some() || !listen.iter().all(is_wildcard) {
             return Ok(None);
@@ -204,15 +253,15 @@ impl Configuration {
         Err(Mistake::error(self.places.of("listen"), what).help(help))
     }
 
-    /// What somebody should look at, now that it is known who we are.
-    pub(crate) fn judge(&self, key: &PublicKey) -> Vec<Mistake> {
+    /// What somebody should look at, as far as it is known who we are.
+    pub(crate) fn judge(&self, key: Option<&PublicKey>) -> Vec<Mistake> {
         let Settings { listen, advertise, bootstrap, .. } = &self.settings;
         let mut warnings = Vec::new();
         // Who names no list at all starts a network, or joins one by hand.
         let asks = bootstrap.is_some() || !self.trusted.is_empty();
-        if asks && self.trusted.len() < ENOUGH {
+        let count = self.introducer_count();
+        if asks && count < ENOUGH {
             let place = self.places.of("bootstrap").or_else(|| self.places.of("introducers"));
-            let count = self.trusted.len();
             let few =
                 format!("fewer trusted introducers than the {ENOUGH} that the standard asks for: {count}");
             warnings.push(Mistake::warning(place, few));
@@ -261,19 +310,24 @@ impl Configuration {
         warnings
     }
 
-    /// The same for the key in the data directory, if there is one.
-    fn judge_with_the_kept_key(&mut self) -> Vec<Mistake> {
+    /// What [`Configuration::reachable_at`] and [`Configuration::judge`] will say when a server starts.
+    fn judge_as_at_a_start(&self) -> Vec<Mistake> {
         let data_dir = self.settings.data_dir.clone().map_or_else(DataDir::default_for_server, Ok);
-        let Ok(Some(key)) = data_dir.map_err(Into::into).and_then(|data_dir| data::kept_key(&data_dir))
-        else {
-            return Vec::new();
+        let (key, unusable) = match data_dir.map_err(Into::into).and_then(|folder| data::kept_key(&folder)) {
+            Ok(key) => (key, None),
+            Err(error) => (None, Some(Mistake::error(self.places.of("data_dir"), error))),
         };
-        let unreachable = self.reachable_at(&key).err();
-        unreachable.into_iter().chain(self.judge(&key)).collect()
+        let unreachable = self.reachable_at(key.as_ref()).err();
+        unusable.into_iter().chain(unreachable).chain(self.judge(key.as_ref())).collect()
     }
 
-    fn own_entry(&self, key: &PublicKey) -> Option<&Trusted> {
-        self.trusted.iter().find(|trusted| trusted.key == *key)
+    /// Each server once, however often it is named.
+    fn introducer_count(&self) -> usize {
+        self.trusted.iter().map(|trusted| trusted.key.id()).collect::<BTreeSet<_>>().len()
+    }
+
+    fn own_entry(&self, key: Option<&PublicKey>) -> Option<&Trusted> {
+        self.trusted.iter().find(|trusted| Some(&trusted.key) == key)
     }
 }
 
@@ -283,5 +337,9 @@ fn scheme_of(listen: &ListenAddress, certified: bool) -> Scheme {
 
 /// Whether it is every address of this machine.
 pub(crate) fn is_wildcard(listen: &ListenAddress) -> bool {
-    listen.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    is_everywhere(listen.host())
+}
+
+fn is_everywhere(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
 }

@@ -121,8 +121,9 @@ impl Settings {
             Field::new(
                 "join_allowlist",
                 MaybeTexts(join_allowlist),
-                "Public keys of the servers that may join through this one. Without it every server may, with an \
-                 empty one none.",
+                "Public keys of the servers that this one links with, whoever of the two dials, also those of \
+                 earlier runs. Without it every server may join, with an empty one none. Trusted introducers \
+                 (`bootstrap`, `introducers`) always may: naming them is a choice of its own.",
             )
             .such_as("[]"),
             Field::new(
@@ -185,8 +186,16 @@ fn links<'a>(
     max_handshakes: &'a mut usize,
 ) -> Vec<Field<'a>> {
     // Frames have the length that [limits] gives them.
-    let LinkLimits { frame_in_bytes: _, queue_frames, queue_bytes, write_stall, close_wait, open_timeout } =
-        links;
+    let LinkLimits {
+        frame_in_bytes: _,
+        queue_frames,
+        queue_bytes,
+        write_stall,
+        close_wait,
+        discard_bytes,
+        discard_time,
+        open_timeout,
+    } = links;
     vec![
         Field::new(
             "max_links",
@@ -205,6 +214,12 @@ fn links<'a>(
             "A write without progress for so long ends the link.",
         ),
         Field::new("close_wait", Interval(close_wait), "For the other side's answer to a close frame."),
+        Field::new(
+            "discard_bytes",
+            Size(discard_bytes, 1),
+            "Read and thrown away after a close that the other side did not expect, so that it reads why.",
+        ),
+        Field::new("discard_time", Interval(discard_time), "For so long at most."),
         Field::new(
             "queue_frames",
             Count(queue_frames),
@@ -279,12 +294,12 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         Field::new(
             "wrong_passwords_per_second",
             Rate(wrong_passwords_per_second),
-            "Wrong passwords that one address may try.",
+            "Wrong passwords that one address may try; of IPv6 a network (/64) is one address.",
         ),
         Field::new(
             "password_addresses",
             Count(password_addresses),
-            "Addresses whose wrong passwords are counted.",
+            "Addresses whose wrong passwords are counted; beyond, who tried least makes room for the next.",
         ),
         Field::new(
             "password_checks",
@@ -393,6 +408,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         relist,
         redial_first,
         redial_slowest,
+        next_introducer,
         tie_break,
         seen,
         learnt_dial,
@@ -451,6 +467,11 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
             "Before the first redial; each further one waits twice as long.",
         ),
         Field::new("redial_slowest", Interval(redial_slowest), "At most."),
+        Field::new(
+            "next_introducer",
+            Interval(next_introducer),
+            "An introducer that says nothing for so long has had its turn: the next one is tried, too.",
+        ),
         Field::new("tie_break", Interval(tie_break), "Two links of one pair opened within this: one goes."),
         Field::new("seen", Interval(seen), "So long repeats of a frame are known for ones."),
         Field::new("learnt_dial", Interval(learnt_dial), "Between dials of addresses that peers told us of."),

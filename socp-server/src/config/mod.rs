@@ -240,9 +240,9 @@ fn read(path: &Path) -> Result<Arc<Source>, Mistake> {
     }
 }
 
-fn bootstrap_list(settings: &Settings) -> Result<Vec<Trusted>, Mistake> {
+fn bootstrap_list(settings: &Settings, places: &Places) -> Result<Vec<Trusted>, Mistake> {
     match &settings.bootstrap {
-        Some(list) => bootstrap::read(&read(list)?),
+        Some(list) => bootstrap::read(&read(list).map_err(|mistake| mistake.at(places.of("bootstrap")))?),
         None => Ok(Vec::new()),
     }
 }
@@ -333,6 +333,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = key("server-a").to_field();
         let introducer = format!("introducers = ['192.0.2.1:1#{key}']");
+        let other = crate::parsed::tests::key("server-b").to_field();
         for (text, expected) in [
             (
                 "listen = '0.0.0.0:1'",
@@ -371,12 +372,22 @@ mod tests {
                  the other shorter; `socp-server config default` shows what they are about",
             ),
             (
+                "advertise = '0.0.0.0:1'",
+                "server.toml: line 1, column 13: 0.0.0.0:1 is no address that others can dial: it stands for every \
+                 address of a machine; name the one under which they reach this server",
+            ),
+            (
+                &format!("bootstrap = 'mesh.yaml'\nintroducers = ['localhost:1#{other}']"),
+                "server.toml: line 2, column 15: localhost:1 has another key here than in line 2: a server has one; \
+                 keep the one that `socp-server identity` prints on that server",
+            ),
+            (
                 "listen = []",
                 "server.toml: line 1, column 10: no address to listen on; name one, such as \"127.0.0.1:8765\"",
             ),
             (
                 "bootstrap = 'absent.yaml'",
-                "absent.yaml: cannot be read: No such file or directory (os error 2)",
+                "server.toml: line 1, column 13: absent.yaml: cannot be read: No such file or directory (os error 2)",
             ),
         ] {
             assert_eq!(gather(folder.path(), text, RunArgs::default()).unwrap_err(), [expected]);

@@ -27,8 +27,9 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 pub(crate) fn server_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_socp-server"));
     command.args(arguments);
-    // Nobody's own configuration.
+    // Nobody's own configuration and data.
     command.env("XDG_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.env("XDG_DATA_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

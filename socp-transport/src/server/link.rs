@@ -1,6 +1,5 @@
 //! The task of one link, and what it shares with the hub.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::hub::{INBOX, Input};
 use super::stats::Counters;
@@ -27,8 +26,6 @@ pub(super) struct Context {
     pub(super) inbox: mpsc::Sender<Input>,
     pub(super) verifier: Arc<dyn Verifier>,
     pub(super) dialler: Arc<Dialler>,
-    /// The operator's addresses.
-    pub(super) listed: Arc<BTreeSet<HostPort>>,
     pub(super) counters: Arc<Counters>,
     pub(super) next_link: Arc<AtomicU64>,
     pub(super) clock: Clock,
@@ -96,12 +93,7 @@ impl Context {
         match opened {
             Ok(socket) => self.serve(Box::new(socket), LinkOrigin::Dialled(address)).await,
             Err(error) => {
-                // Where peers sent us, the operator can do nothing.
-                if error.needs_the_operator() && self.listed.contains(&address) {
-                    warn!(%address, %error, "a listed server cannot be dialled");
-                } else {
-                    debug!(%address, %error, "dial failed");
-                }
+                debug!(%address, %error, "dial failed");
                 self.tell(Event::DialFailed { address, why: error.to_string().into() }).await;
             }
         }

@@ -16,7 +16,7 @@ mod password;
 mod reports;
 mod stats;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -133,12 +133,9 @@ impl Server {
         } = config;
         let system = |what| move |source| StartError::System { what, source };
         let key = signer.public_key().clone();
-        let listed: BTreeSet<HostPort> = bootstrap
-            .iter()
-            .filter(|introducer| introducer.key != key)
-            .map(|introducer| introducer.address.clone())
-            .collect();
-        for address in listed.iter().filter(|address| dial_as.get(address) != Some(&Scheme::Wss)) {
+        let others = bootstrap.iter().filter(|introducer| introducer.key != key);
+        let listed = others.map(|introducer| &introducer.address);
+        for address in listed.filter(|address| dial_as.get(address) != Some(&Scheme::Wss)) {
             PlainRefused::unless(allow_plain, address.host(), address).map_err(StartError::PlainDial)?;
         }
         if listen.is_empty() {
@@ -188,7 +185,6 @@ impl Server {
             inbox: inbox.clone(),
             verifier,
             dialler: Arc::new(Dialler { limits: Arc::new(links), roots, allow_plain, said: dial_as }),
-            listed: Arc::new(listed),
             counters: counters.clone(),
             next_link: Arc::new(AtomicU64::new(1)),
             clock: Clock::start(),

@@ -31,11 +31,6 @@ const WHOLE: usize = 4 * 1024;
 /// Bytes of such a fragment. With its header it needs no more room than the frames that every link sees.
 const FRAGMENT: usize = 2 * 1024 - 4;
 
-/// After a close that the peer did not expect, so much of what it still sends is read and thrown away
-/// (decisions §1).
-const DISCARD_BYTES: usize = 8 * 1024 * 1024;
-const DISCARD_TIME: Duration = Duration::from_secs(1);
-
 /// What arrives on a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
@@ -367,7 +362,8 @@ async fn goodbye(mut socket: Socket, ended: &Ended, limits: &LinkLimits) {
         }
         Ended::Violation { code, why } => {
             if matches!(timeout_at(deadline, send_close(&mut socket, *code, why)).await, Ok(Ok(()))) {
-                let _ = timeout(DISCARD_TIME, half_close(socket.into_inner(), DISCARD_BYTES)).await;
+                let discarded = half_close(socket.into_inner(), limits.discard_bytes);
+                let _ = timeout(limits.discard_time, discarded).await;
             }
         }
         Ended::ByPeer { .. } => {

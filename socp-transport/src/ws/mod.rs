@@ -41,6 +41,11 @@ pub struct LinkLimits {
     pub write_stall: Duration,
     /// How long the peer may take to answer our close frame.
     pub close_wait: Duration,
+    /// After a close that the peer did not expect, so many bytes of what it still sends are read and thrown away, so
+    /// that it gets to read why (decisions §1).
+    pub discard_bytes: usize,
+    /// And for so long at most (decisions §1).
+    pub discard_time: Duration,
     /// TCP connect and all handshakes, TLS and WebSocket, of a link that we open, and all handshakes of one that
     /// we accept.
     pub open_timeout: Duration,
@@ -54,6 +59,8 @@ impl Default for LinkLimits {
             queue_bytes: 8 * 1024 * 1024,
             write_stall: Duration::from_secs(20),
             close_wait: Duration::from_secs(2),
+            discard_bytes: 8 * 1024 * 1024,
+            discard_time: Duration::from_secs(1),
             open_timeout: Duration::from_secs(5),
         }
     }

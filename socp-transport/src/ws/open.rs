@@ -75,14 +75,6 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
-    /// Whether an operator has to do something before this link can come up.
-    pub(crate) fn needs_the_operator(&self) -> bool {
-        match self {
-            Self::Tls(_) | Self::WantsTls | Self::IsPlain | Self::Plain(_) => true,
-            Self::Io(_) | Self::Handshake(_) | Self::WrongPort(_) | Self::TimedOut(_) => false,
-        }
-    }
-
     /// Whether what answered a plain dial may speak TLS: ours say so, others answer with what is no HTTP.
     fn hints_at_tls(&self) -> bool {
         match self {

@@ -179,6 +179,22 @@ async fn fragments_count_together() {
 }
 
 #[tokio::test]
+async fn what_is_thrown_away_after_a_close_has_an_end() {
+    let limits = LinkLimits {
+        frame_in_bytes: 1000,
+        discard_bytes: 1024,
+        discard_time: Duration::from_secs(3600),
+        ..LinkLimits::default()
+    };
+    let (link, mut socket) = dialled(limits).await;
+    // It stays open at this end, and more is under way than is read.
+    let flood = vec![b'x'; 64 * 1024];
+    socket.get_mut().write_all(&raw_frame(0x01, &flood)).await.unwrap();
+    assert!(matches!(link.ended.await.unwrap(), Ended::Violation { code: 1009, .. }));
+    drop(socket);
+}
+
+#[tokio::test]
 async fn a_peers_close_is_answered_by_a_close() {
     let (link, mut peer) = dialled(LinkLimits::default()).await;
     peer.close(None).await.unwrap();

@@ -123,6 +123,25 @@ fn a_server_that_refuses_our_hello_or_says_nothing_is_tried_as_a_seed() {
 }
 
 #[test]
+fn a_server_that_wants_another_user_id_is_no_seed_and_is_not_tried_again() {
+    let hello = FrameRef { kind: "USER_HELLO".into(), to: None, ts: None };
+    for reference in [Some(hello), None] {
+        let mut scene = person(None, true);
+        connect(&mut scene);
+        let refused = error(ErrorCode::UnknownType, "from is not a UUID v4", reference);
+        let detail =
+            "this server wants a UUID v4 as user id; the one that is made of your key is such an id".into();
+        let expected = [
+            Action::Notify(Notice::LoginRefused { code: ErrorCode::UnknownType, detail, retrying: false }),
+            Action::Close { code: close_code::NORMAL, reason: "the login was refused" },
+            Action::Notify(Notice::Stopped),
+        ];
+        assert_eq!(scene.receive(&refused), expected);
+        assert_eq!(scene.client.poll_timeout(), None);
+    }
+}
+
+#[test]
 fn a_server_that_showed_a_key_is_never_taken_for_a_seed() {
     let mut scene = person(None, true);
     scene.log_in(vec![]);
