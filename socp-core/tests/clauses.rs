@@ -173,8 +173,14 @@ fn strict_ids_refuse_the_hellos_of_users_and_servers_under_other_ids() {
         world.users[user].id = user_id(id);
         world.hello(user, "dora", true);
         assert_eq!(world.errors(user)[0].0, "UNKNOWN_TYPE", "{id}");
+        assert!(!world.users[user].online, "{id}");
     }
-    standard_server(&mut world, "evil", 66);
+    let evil = world.connect(0, 66);
+    world.users[evil].id = user_id("evil");
+    let join = Payload::ServerHelloJoin(hello(&key(66), &nowhere(1), None));
+    world.user_sends(evil, Recipient::Unnamed, &join);
+    world.run();
+    assert!(!world.users[evil].online);
     assert_eq!((world.linked(0), world.online(0).len()), (0, 0));
     let alice = world.login(0, "alice", 1);
     assert_eq!(world.online(0), [world.users[alice].id.clone()]);
