@@ -122,7 +122,7 @@ pub struct Verified {
 pub struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) detail: Box<str>,
-    pub(crate) reference: Option<FrameRef>,
+    pub(crate) reference: Option<Box<FrameRef>>,
     /// The frame's `from`: a bad frame of a third party is not the fault of the neighbour who carried it.
     pub(crate) from: Option<Id>,
     /// The check that was paid for and did not hold: what it was about, and under which key.
@@ -291,7 +291,7 @@ impl Refusal {
             _ => None,
         };
         let shown = shown.and_then(|field| field.key().ok()).cloned();
-        let reference = Some(frame.reference());
+        let reference = Some(Box::new(frame.reference()));
         Self { code, detail: detail.into(), reference, from, failed: None, close: None, shown }
     }
 

@@ -546,7 +546,7 @@ impl Server {
             None => {}
         }
         if !from_server && !answers_error {
-            self.error(link_id, refusal.code, &refusal.detail, refusal.reference);
+            self.error(link_id, refusal.code, &refusal.detail, refusal.reference.map(|reference| *reference));
         }
         if let Some(code) = refusal.close {
             self.close(link_id, code, "refused");
