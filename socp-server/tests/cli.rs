@@ -201,7 +201,7 @@ fn a_server_says_why_it_cannot_join_and_when_it_has() {
     let fingerprint = identity.lines().find_map(|line| line.strip_prefix("fingerprint  ")).unwrap();
     let log = c.process.log();
     let line = log.lines().find(|line| line.contains("not the key of the bootstrap list")).unwrap();
-    assert!(line.contains("WARN") && line.contains(&format!("shown={fingerprint}")), "{line}");
+    assert!(line.contains("WARN") && line.contains(&format!("shown={fingerprint:?}")), "{line}");
     for server in [a, b, c] {
         server.stop();
     }

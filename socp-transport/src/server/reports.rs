@@ -96,7 +96,7 @@ impl Reporter {
             Some(_) => warn!(
                 %address,
                 ?why,
-                "a trusted introducer (bootstrap list, --introducer) cannot be joined; trying on, at last once a minute"
+                "a trusted introducer (bootstrap list, --introducer) cannot be joined; it is tried again, ever more seldom"
             ),
             None => debug!(%address, ?why, "a trusted introducer still cannot be joined"),
         }
@@ -118,29 +118,29 @@ impl Reporter {
             PinnedBy::Store => &mut self.conflicts,
         };
         let Some(hidden) = quiet.is_news(&format!("{what} {subject}"), &seen, Instant::now()) else {
-            return debug!(what, ?subject, %pinned, %seen, "another key than the pinned one was seen again");
+            return debug!(what, ?subject, ?pinned, ?seen, "another key than the pinned one was seen again");
         };
         match (pinned_by, replaced) {
             (_, true) => info!(
                 what,
                 ?subject,
-                before = %pinned,
-                now = %seen,
+                before = ?pinned,
+                now = ?seen,
                 "a pinned key gave way to one that ranks higher (a proof or the bootstrap list)"
             ),
             (PinnedBy::BootstrapList, false) => warn!(
                 what,
                 ?subject,
-                listed = %pinned,
-                shown = %seen,
+                listed = ?pinned,
+                shown = ?seen,
                 "not the key of the bootstrap list: nobody is linked there until list and server agree; compare the \
                  fingerprints with the server's operator (`socp-server identity` shows them there)"
             ),
             (PinnedBy::Store, false) => warn!(
                 what,
                 ?subject,
-                pinned = %pinned,
-                shown = %seen,
+                ?pinned,
+                shown = ?seen,
                 hidden,
                 "not the key that is pinned in the data directory, and refused; if its owner says that the new one is \
                  right: stop this server, `socp-server forget ID`, start it again"
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn subjects_that_peers_make_up_flood_no_log() {
-        let start = Instant::now();
         let mut quiet = Quiet::new(CONFLICTS);
+        let start = Instant::now();
         let told = (0..100_000).filter(|id| quiet.is_news(&id.to_string(), "", start).is_some()).count();
         assert_eq!(told, CONFLICTS);
         let later = quiet.is_news("another", "", start + REMINDER);
