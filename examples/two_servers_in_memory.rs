@@ -149,7 +149,7 @@ impl World {
                         self.carry(End::Server(index, link), text.clone());
                     }
                 }
-                server::Action::Dial { address } => {
+                server::Action::Dial { address, .. } => {
                     let target = usize::from(address.port() - 1);
                     self.connect(End::Server(index, LinkId(0)), target, address);
                 }

@@ -208,6 +208,59 @@ fn adverts_and_deliveries_carry_the_fields_of_the_standard() {
     assert_eq!((&delivery["sender"], &delivery["ciphertext"]), (&alice.as_str().into(), &"aGk".into()));
     assert_eq!(delivery["sender_pub"], serde_json::to_value(KeyField::from(key(1))).expect("a key"));
     assert!(delivery["content_sig"].as_str().is_some_and(|sig| !sig.is_empty()));
+    world.log_out(0);
+    let frame = sent(&world, 0, 1, &FrameType::UserRemove).remove(0);
+    let removal: serde_json::Value = serde_json::from_str(frame.payload_canonical()).expect("an object");
+    assert_eq!(frame.to().as_str(), "*");
+    assert_eq!(
+        (&removal["user_id"], &removal["server_id"]),
+        (&alice.as_str().into(), &world.id(0).as_str().into())
+    );
+}
+
+/// §9: what a user gets of a message, and who signed that.
+#[test]
+fn a_delivery_to_a_user_carries_the_fields_and_the_servers_signature() {
+    let mut world = World::started(2);
+    let alice = world.login(0, "alice", 1);
+    let bob = world.login(1, "bob", 2);
+    let (alice_id, bob_id) = (world.users[alice].id.clone(), world.users[bob].id.clone());
+    world.tell(alice, &bob_id, "hi");
+    let mut inbox = world.users[bob].inbox.iter();
+    let frame = inbox.find(|frame| *frame.kind() == FrameType::UserDeliver).expect("delivered");
+    let payload: serde_json::Value = serde_json::from_str(frame.payload_canonical()).expect("an object");
+    assert_eq!((&payload["sender"], &payload["ciphertext"]), (&alice_id.as_str().into(), &"aGk".into()));
+    assert_eq!(payload["sender_pub"], serde_json::to_value(KeyField::from(key(1))).expect("a key"));
+    assert!(payload["content_sig"].as_str().is_some_and(|sig| !sig.is_empty()));
+    assert_eq!((&payload["ts"], frame.ts()), (&world.unix_ms().into(), Some(Timestamp(world.unix_ms()))));
+    assert_eq!(frame.from(), Some(world.id(1).id()));
+    let signer = &world.nodes[1].signer.key;
+    assert!(socp_core::crypto::check_payload(&world.verifier, signer, frame, None).is_some());
+}
+
+/// §8: HEARTBEAT says nothing.
+#[test]
+fn a_heartbeat_is_an_empty_object() {
+    let mut world = World::started(2);
+    world.advance(20_000);
+    let beats = sent(&world, 0, 1, &FrameType::Heartbeat);
+    assert!(!beats.is_empty());
+    assert!(beats.iter().all(|beat| beat.payload_canonical() == "{}"));
+}
+
+/// §17: SERVER_HELLO_LINK as a first frame opens a link, and is not answered by a WELCOME.
+#[test]
+fn a_hello_link_as_a_first_frame_opens_a_link_without_a_welcome() {
+    use support::hostile::{hello, nowhere, says, user_id};
+    let mut world = World::started(1);
+    world.login(0, "alice", 1);
+    let peer = world.connect(0, 70);
+    world.users[peer].id = user_id("friend");
+    says(&mut world, peer, &Payload::ServerHelloLink(hello(&key(70), &nowhere(1), None)));
+    assert_eq!((world.users[peer].online, world.linked(0)), (true, 1));
+    let got = |kind: FrameType| world.received(peer, &kind);
+    assert_eq!((got(FrameType::ServerWelcome), got(FrameType::ServerAnnounce)), (0, 1));
+    assert_eq!(got(FrameType::UserAdvertise), 1);
 }
 
 /// §8: WELCOME names our own users, at most 500 of them; the others follow as adverts.

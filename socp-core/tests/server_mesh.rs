@@ -433,7 +433,9 @@ fn a_link_that_is_lost_costs_an_error_for_each_message_since_its_last_word_withi
     }
     world.tell(dave, &bob_id, "and mine");
     world.log_out(dave);
+    let before = world.pauses;
     world.kill(1);
+    assert_eq!(world.pauses, before, "it is not their doing");
     // The newest 1,024, of which one's author is gone.
     assert_eq!(told(&world, alice).len(), 1_023);
     // Nor is anybody told twice.
@@ -447,7 +449,7 @@ fn a_link_that_is_lost_costs_an_error_for_each_message_since_its_last_word_withi
 fn dials(machine: &mut Server, ms: u64) -> Vec<u16> {
     let actions = machine.handle(now(ms), Event::Wakeup);
     let dialled = actions.into_iter().filter_map(|action| match action {
-        Action::Dial { address } => Some(address.port()),
+        Action::Dial { address, .. } => Some(address.port()),
         _ => None,
     });
     dialled.collect()

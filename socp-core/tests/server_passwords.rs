@@ -240,3 +240,51 @@ fn known_ids_and_bad_verifiers_are_not_registered() {
     assert!(world.errors(alice)[2..].iter().all(|error| error.0 == "UNKNOWN_TYPE"));
     assert_eq!(world.errors(alice).len(), 8);
 }
+
+/// Anybody can register any id with its owner's public key, if they come first.
+#[test]
+fn a_password_that_somebody_else_set_first_opens_no_id_that_was_proven() {
+    for elsewhere in [false, true] {
+        let mut world = World::started(2);
+        let owner = UserId::from(Id::derived_from(&key(1)));
+        let mallory = client(&mut world, "mallory", 66);
+        register(&mut world, mallory, owner.as_str(), 1);
+        let alice = world.login(usize::from(elsewhere), "alice", 1);
+        assert_eq!(world.location(0, &owner), Some(world.id(usize::from(elsewhere))));
+        world.log_out(alice);
+        for restarted in [false, true] {
+            let mallory = client(&mut world, "mallory", 66);
+            log_in(&mut world, mallory, owner.as_str(), "open sesame");
+            assert_eq!(world.errors(mallory)[0].0, "BAD_KEY", "restarted: {restarted}");
+            assert_eq!(world.location(0, &owner), None);
+            world.kill(0);
+            world.start(0);
+        }
+        let alice = world.login(0, "alice", 1);
+        assert!(world.users[alice].online, "the key opens it, as ever");
+    }
+}
+
+#[test]
+fn no_more_accounts_than_there_is_room_for_and_nobody_takes_the_room_in_a_moment() {
+    let mut world = World::with_servers(1);
+    world.nodes[0].config.limits.accounts = 4;
+    world.nodes[0].config.limits.registration_burst = 2;
+    world.start(0);
+    let from = |world: &mut World, address: u8, name: &str| {
+        let user = world.connect_from(0, 1, caller(address, true));
+        world.users[user].id = user_id(name);
+        register(world, user, name, 1);
+        world.errors(user).first().map_or("ok".to_owned(), |(code, detail)| {
+            format!("{code} {}", detail.split(':').next().unwrap_or_default())
+        })
+    };
+    let often = "TIMEOUT too many registrations from there";
+    let answers: Vec<String> = ["a", "b", "c"].iter().map(|name| from(&mut world, 1, name)).collect();
+    assert_eq!(answers, ["ok", "ok", often]);
+    assert_eq!(from(&mut world, 2, "d"), "ok", "somebody else");
+    let pause = world.nodes[0].config.timing.registration.as_millis() as u64;
+    world.advance(pause);
+    assert_eq!([from(&mut world, 1, "e"), from(&mut world, 1, "f")], ["ok", often]);
+    assert_eq!(from(&mut world, 3, "g"), "TIMEOUT this server takes no more registrations");
+}

@@ -515,7 +515,7 @@ impl Pair {
                 Action::Close { link, .. } => {
                     prop_assert!(self.open.remove(&link).is_some(), "closed twice");
                 }
-                Action::Dial { address } => self.dialling.push(address),
+                Action::Dial { address, .. } => self.dialling.push(address),
                 Action::Persist(_)
                 | Action::Ping { .. }
                 | Action::Pause { .. }

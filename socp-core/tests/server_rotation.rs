@@ -302,7 +302,8 @@ fn a_password_opens_the_key_it_was_made_for_and_says_so_once_that_was_replaced()
         let seed = world.connect_from(0, 1, LinkOrigin::AcceptedFrom(private(1)));
         world.users[seed].id = alice();
         says_unsigned(&mut world, seed, Recipient::Unnamed, &open);
-        let told = "the key behind this password was replaced: log in with the new key".to_owned();
+        let told = "this password was given up: log in with the key, which has been proven or replaced since";
+        let told = told.to_owned();
         assert_eq!(world.errors(seed), [("BAD_KEY".to_owned(), told)], "restarted: {restarted}");
         assert!(world.online(0).is_empty());
         world.kill(0);

@@ -3,6 +3,7 @@
 
 mod support;
 
+use socp_core::server::Action;
 use socp_core::wire::*;
 use support::hostile::*;
 use support::{End, FakeSigner, START_MS, World, address, key, message, parse, signed, unsigned};
@@ -313,5 +314,44 @@ fn a_recorded_login_opens_nothing_again() {
         assert_eq!(world.errors(mallory)[0].0, "INVALID_SIG", "restarted: {restarted}");
         assert!(!world.users[mallory].online, "restarted: {restarted}");
         assert_eq!(world.users[alice].online, !restarted);
+    }
+}
+
+/// What anybody recorded of a link between servers is worth nothing on another link, nor once the server that
+/// delivered it was restarted; and nobody else's messages make it new again.
+#[test]
+fn a_recorded_message_is_delivered_to_nobody_a_second_time_after_a_restart() {
+    let mut world = World::with_servers(2);
+    world.nodes[1].config.limits.seen_entries = 50;
+    for node in 0..2 {
+        world.start(node);
+    }
+    world.advance(5_000);
+    let alice = world.login(0, "alice", 1);
+    let mallory = world.login(0, "mallory", 66);
+    let bob = world.login(1, "bob", 2);
+    let bob_id = world.users[bob].id.clone();
+    world.traffic.clear();
+    world.tell(alice, &bob_id, "once");
+    let recorded = world.traffic.iter().find(|(.., text)| text.as_str().contains("SERVER_DELIVER"));
+    let recorded = recorded.expect("it crossed a link").2.clone();
+    assert_eq!(world.messages(bob).len(), 1);
+    for flooded in [false, true] {
+        if flooded {
+            for count in 0..100 {
+                world.tell(mallory, &bob_id, &format!("{count}"));
+            }
+        }
+        world.kill(1);
+        world.advance(20 * 60_000);
+        world.start(1);
+        world.advance(60_000);
+        let bob = world.login(1, "bob", 2);
+        let link = world.link_from(1, 0);
+        let actions = world.receive(1, link, support::parse(recorded.as_str()));
+        let sent = actions.iter().any(|action| matches!(action, Action::Send { .. }));
+        assert!(!sent, "flooded: {flooded}");
+        world.tell(alice, &bob_id, &format!("news {flooded}"));
+        assert_eq!(world.messages(bob).len(), 1, "what is new arrives");
     }
 }

@@ -140,3 +140,76 @@ async fn without_an_address_others_can_dial_nobody_is_joined() {
     assert_eq!(first.stats().await.accepted, 0);
     soon(second.shutdown()).await.unwrap();
 }
+
+/// Strangers choose what we dial: a number that only the resolver reads as loopback leads home as well.
+#[tokio::test]
+async fn an_address_of_a_strangers_choice_leads_nowhere_near_home() {
+    use socp_core::wire::HostPort;
+    let home = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = home.local_addr().unwrap().port();
+    let mut config = config("server-a");
+    config.advertise = Some("192.0.2.1:8765".parse::<HostPort>().unwrap());
+    config.allow_plain = true;
+    let server = Server::start(config).await.unwrap();
+    let mut reports = server.reports();
+    for (host, name) in [("127.1", "alice"), ("2130706433", "bob"), ("0x7f000001", "server-b")] {
+        let mut mallory = Peer { name, ..Peer::connect(&server).await };
+        let join = serde_json::json!({ "host": host, "port": port, "pubkey": server_support::pubkey(name) });
+        mallory.send("SERVER_HELLO_JOIN", "192.0.2.1:8765", join).await;
+        mallory.until("SERVER_WELCOME").await;
+        let refused = soon(async {
+            loop {
+                match reports.next().await.unwrap() {
+                    Report::Dropped { why: "dial failed", detail } if detail.starts_with(host) => {
+                        break detail;
+                    }
+                    _ => continue,
+                }
+            }
+        });
+        let refused = refused.await;
+        assert!(refused.contains("`dial`"), "{refused}");
+    }
+    let dialled = tokio::time::timeout(Duration::from_millis(100), home.accept()).await;
+    assert!(dialled.is_err(), "nobody came");
+}
+
+/// §15: the group key is 256 random bits of this run; only its wraps are anywhere.
+#[tokio::test]
+async fn the_channels_key_is_random_made_at_each_start_and_never_stored() {
+    use socp_core::crypto::Opener;
+    use socp_transport::store::SqliteStore;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("server.db");
+    let mut keys = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let store = Box::new(SqliteStore::open(&file).unwrap());
+        let server = Server::start(ServerConfig { store, ..config("server-a") }).await.unwrap();
+        let wrap_of = |user: &str| -> String {
+            let reader = rusqlite::Connection::open(&file).unwrap();
+            let sql = "SELECT wrapped_key FROM group_members WHERE member_id = ?1";
+            reader.query_row(sql, [user], |row| row.get(0)).unwrap_or_default()
+        };
+        let before = ["alice", "bob"].map(wrap_of);
+        let _people = (Peer::login(&server, "alice").await, Peer::login(&server, "bob").await);
+        soon(async {
+            while ["alice", "bob"].map(wrap_of).iter().zip(&before).any(|(now, before)| now == before) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        let opened = ["alice", "bob"].map(|user| {
+            let wrap = socp_core::wire::decode_base64(&wrap_of(user)).unwrap();
+            key(user).open(&wrap).unwrap().to_vec()
+        });
+        assert_eq!((opened[0].len(), &opened[0]), (32, &opened[1]), "one key for both");
+        let [own, _] = opened;
+        soon(server.shutdown()).await.unwrap();
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(own.len()).any(|window| window == own), "it is nowhere in the file");
+        }
+        keys.insert(own);
+    }
+    assert_eq!(keys.len(), 2, "another one after a restart");
+}

@@ -5,6 +5,7 @@ mod server_support;
 
 use serde_json::{Value, json};
 use server_support::{Peer, config, pubkey};
+use sha2::{Digest, Sha256};
 use socp_core::server::PasswordLogins;
 use socp_transport::server::{Server, ServerConfig};
 use socp_transport::store::SqliteStore;
@@ -20,8 +21,12 @@ async fn say(peer: &mut Peer, kind: &str, payload: Value) {
 }
 
 async fn register(peer: &mut Peer) {
+    register_as(peer, "alice", VERIFIER).await;
+}
+
+async fn register_as(peer: &mut Peer, user: &str, verifier: &str) {
     let registration = json!({
-        "user_id": "alice", "pubkey": pubkey("alice"), "privkey_store": "{}", "pake_password": VERIFIER,
+        "user_id": user, "pubkey": pubkey("alice"), "privkey_store": "{}", "pake_password": verifier,
     });
     say(peer, "USER_REGISTER", registration).await;
 }
@@ -85,4 +90,34 @@ async fn a_server_that_takes_no_passwords_says_so() {
     let mut alice = Peer::connect(&server).await;
     register(&mut alice).await;
     assert_eq!(alice.until("ERROR").await["payload"]["code"], "UNKNOWN_TYPE");
+}
+
+/// What a stolen file with fast hashes would give away in hours: none is taken for a verifier.
+#[tokio::test]
+async fn no_fast_hash_of_a_password_opens_anything() {
+    let server = Server::start(config("server-a")).await.unwrap();
+    let mut peer = Peer::connect(&server).await;
+    let (salt, password) = (b"0123456789abcdef", "correct horse");
+    let fast: [(&str, Vec<u8>); 4] = [
+        ("sha256", Sha256::digest(password).to_vec()),
+        ("salted", Sha256::new().chain_update(salt).chain_update(password).finalize().to_vec()),
+        ("peppered", Sha256::new().chain_update(password).chain_update(salt).finalize().to_vec()),
+        ("plain", format!("{password:\0<32}").into_bytes()),
+    ];
+    for (user, hash) in fast {
+        let encode = socp_core::wire::encode_base64;
+        register_as(&mut peer, user, &format!("{}.{}", encode(salt), encode(&hash))).await;
+        peer.until("USER_REGISTERED").await;
+        let answer = log_in(&mut peer, user, password).await;
+        assert_eq!(
+            (&answer["type"], &answer["payload"]["code"]),
+            (&json!("ERROR"), &json!("BAD_KEY")),
+            "{user}"
+        );
+    }
+    for verifier in [password, "Y29ycmVjdCBob3JzZQ", "$2b$12$abcdefghijklmnopqrstuv", "MDEy.MDEy"] {
+        register_as(&mut peer, "other", verifier).await;
+        assert_eq!(peer.next().await.unwrap()["payload"]["code"], "UNKNOWN_TYPE", "{verifier}");
+    }
+    assert!(server.users().await.is_empty());
 }

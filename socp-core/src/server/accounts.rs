@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Server;
 use super::api::{AccountRecord, Action, Caller, LinkId, LinkOrigin, PasswordLogins, Record};
@@ -31,7 +32,7 @@ const HASH_BYTES: usize = 32;
 /// Lengths of salts, in bytes; the seed's have 16.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
 
-/// The `privkey_store` of accounts whose key is no longer their user's; none registers with it.
+/// The `privkey_store` of accounts whose user has proven a key since; none registers with it.
 const RETIRED: &str = "";
 
 /// What is checked for users that do not exist: as much work as for any other.
@@ -63,7 +64,39 @@ pub(super) struct Accounts {
     /// Checks under way.
     checks: BTreeMap<LinkId, Attempt>,
     /// Wrong passwords by address.
-    wrong: BTreeMap<IpAddr, Budget>,
+    wrong: ByAddress,
+    /// Registrations by address.
+    registrations: ByAddress,
+}
+
+/// What each address may still do.
+#[derive(Debug, Default)]
+struct ByAddress(BTreeMap<IpAddr, Budget>);
+
+impl ByAddress {
+    /// Takes one of what the address has, or gets as a newcomer. What is full again need not be remembered, and who
+    /// did least is forgotten for a newcomer: an attacker with more addresses than are counted has as many budgets
+    /// anyway, and keeps nobody else out.
+    fn take(&mut self, address: IpAddr, newcomer: Budget, max: usize, now: Duration) -> bool {
+        let Self(budgets) = self;
+        if budgets.len() >= max && !budgets.contains_key(&address) {
+            budgets.retain(|_, budget| !budget.is_full(now));
+        }
+        if budgets.len() >= max && !budgets.contains_key(&address) {
+            let left = budgets.iter_mut().map(|(address, budget)| (budget.left(now), *address));
+            let least = left.max_by(|(one, _), (other, _)| one.total_cmp(other));
+            if let Some((_, least)) = least {
+                budgets.remove(&least);
+            }
+        }
+        budgets.entry(address).or_insert(newcomer).take(now)
+    }
+
+    fn give_back(&mut self, address: IpAddr) {
+        if let Some(budget) = self.0.get_mut(&address) {
+            budget.give_back();
+        }
+    }
 }
 
 struct Account {
@@ -164,6 +197,14 @@ impl Server {
         if self.accounts.has(user_id) || self.users.contains_key(user_id) {
             return refused(self, ErrorCode::NameInUse, "this id is registered or known");
         }
+        let caller = self.links.get(&link_id).and_then(|link| self.password_caller(link));
+        if !caller.is_some_and(|caller| self.may_register(caller.address)) {
+            return refused(
+                self,
+                ErrorCode::Timeout,
+                "too many registrations from there: try again in a minute",
+            );
+        }
         let full = self.accounts.by_user.len() >= self.config.limits.accounts;
         if full || self.pin_user(user_id, &key, &[], false, true) != PinOutcome::First {
             return refused(self, ErrorCode::Timeout, "this server takes no more registrations");
@@ -206,25 +247,20 @@ impl Server {
         self.out.push(Action::CheckPassword(check));
     }
 
-    /// Takes one of the address's wrong passwords in advance. What is full again need not be remembered, and
-    /// who tried least is forgotten for a newcomer: an attacker with more addresses than are counted has as many
-    /// budgets anyway, and keeps nobody else out.
+    /// Takes one of the address's wrong passwords in advance.
     fn may_try(&mut self, address: IpAddr) -> bool {
         let (now, limits) = (self.now.instant, &self.config.limits);
         let rate = limits.wrong_passwords_per_second;
-        let wrong = &mut self.accounts.wrong;
-        if wrong.len() >= limits.password_addresses && !wrong.contains_key(&address) {
-            wrong.retain(|_, budget| !budget.is_full(now));
-        }
-        if wrong.len() >= limits.password_addresses && !wrong.contains_key(&address) {
-            let left = wrong.iter_mut().map(|(address, budget)| (budget.left(now), *address));
-            let least = left.max_by(|(one, _), (other, _)| one.total_cmp(other));
-            if let Some((_, least)) = least {
-                wrong.remove(&least);
-            }
-        }
-        let budget = wrong.entry(address);
-        budget.or_insert_with(|| Budget::new(rate, f64::from(rate), now)).take(now)
+        let newcomer = Budget::new(rate, f64::from(rate), now);
+        self.accounts.wrong.take(address, newcomer, limits.password_addresses, now)
+    }
+
+    /// Accounts are for good, and there is room for so many: nobody takes it all in a moment.
+    fn may_register(&mut self, address: IpAddr) -> bool {
+        let (now, limits) = (self.now.instant, &self.config.limits);
+        let rate = 1.0 / self.config.timing.registration.as_secs_f64().max(0.001);
+        let newcomer = Budget::new(limits.registration_burst, rate, now);
+        self.accounts.registrations.take(address, newcomer, limits.password_addresses, now)
     }
 
     /// The border compared.
@@ -237,9 +273,7 @@ impl Server {
             self.grant_time(link_id);
             return self.error(link_id, ErrorCode::BadKey, "wrong user id or password", None);
         };
-        if let Some(budget) = self.accounts.wrong.get_mut(&address) {
-            budget.give_back();
-        }
+        self.accounts.wrong.give_back(address);
         match self.links.get(&link_id).map(|link| &link.state) {
             Some(LinkState::Greeting) => self.log_in_by_password(link_id, user, privkey_store),
             Some(LinkState::User(own)) if *own == user => self.answer_login(link_id, &user, privkey_store),
@@ -248,9 +282,10 @@ impl Server {
         }
     }
 
-    /// Another key took the place of the one that the password opens: what is stored of that is of no use.
+    /// The user has proven its key, or another one took its place: the password opens nothing any more.
     pub(super) fn retire_account(&mut self, user: &UserId) {
-        let Some(account) = self.accounts.by_user.get_mut(user) else { return };
+        let account = self.accounts.by_user.get_mut(user);
+        let Some(account) = account.filter(|account| *account.privkey_store != *RETIRED) else { return };
         account.privkey_store = RETIRED.into();
         let record = AccountRecord {
             user_id: user.clone(),
@@ -263,7 +298,8 @@ impl Server {
 
     fn log_in_by_password(&mut self, link_id: LinkId, user: UserId, privkey_store: Box<str>) {
         if *privkey_store == *RETIRED {
-            let detail = "the key behind this password was replaced: log in with the new key";
+            let detail =
+                "this password was given up: log in with the key, which has been proven or replaced since";
             self.error(link_id, ErrorCode::BadKey, detail, None);
             return self.grant_time(link_id);
         }

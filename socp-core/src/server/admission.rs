@@ -277,8 +277,9 @@ impl Server {
             Payload::UserAdvertise(advert) => {
                 let repeats = advert.issued_at.is_some() || advert.server_id != link.server;
                 let repeats = repeats && !self.is_missing(link_id, advert);
-                let Rule::Checks(mut checks) = self.gossip_rule(link, frame, repeats)? else {
-                    return Ok(Rule::Repeat);
+                let mut checks = match self.gossip_rule(link, frame, repeats)? {
+                    Rule::Checks(checks) => checks,
+                    needless @ (Rule::Repeat | Rule::Ignore(_)) => return Ok(needless),
                 };
                 checks.extend(attestation_check(advert));
                 if let Some(field) = advert.key_field()

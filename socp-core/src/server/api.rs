@@ -8,6 +8,7 @@ use crate::dialect::Dialect;
 use crate::wire::{Binary, HostPort, KeyId, Meta, PublicKey, Rotation, ServerId, UserId, WireText, Wrap};
 
 use super::accounts::PasswordCheck;
+use super::dialling::Reach;
 use super::limits::{Limits, Timing};
 
 /// A link: one WebSocket connection, named by the driver, never reused.
@@ -128,6 +129,8 @@ pub enum Action {
     Dial {
         /// Where to.
         address: HostPort,
+        /// Which of the network addresses that it resolves to will do.
+        reach: Reach,
     },
     /// Send a WebSocket ping.
     Ping {
@@ -300,6 +303,20 @@ pub enum Record {
     ChannelVersion(u64),
     /// A member of the public channel: insert or replace by id (§15, `group_members`).
     Member(MemberRecord),
+    /// A message of a user elsewhere reached a user here: insert by key, keep the order.
+    Delivered(DeliveryRecord),
+    /// That message is forgotten, and nothing that its author signed until then is new any more: delete by key, insert
+    /// or replace by author.
+    DeliveredUntil {
+        /// Whose.
+        author: UserId,
+        /// By the author's clock, Unix milliseconds.
+        until: u64,
+        /// What is forgotten.
+        key: [u8; 32],
+    },
+    /// There are too many authors ([`Limits::seen_entries`]): the last [`Record::DeliveredUntil`] of this one goes.
+    ForgetAuthor(UserId),
 }
 
 /// What is kept of another server.
@@ -381,6 +398,18 @@ pub struct MemberRecord {
     pub added_at: u64,
 }
 
+/// What is kept of a message that reached a user here, so that it does not come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// What tells it from all others, whatever its time says: recipient, author, ciphertext and content signature,
+    /// hashed.
+    pub key: [u8; 32],
+    /// Its author.
+    pub author: UserId,
+    /// When it was written, by the author's clock, Unix milliseconds.
+    pub ts: u64,
+}
+
 /// The state that survived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -398,6 +427,10 @@ pub struct Snapshot {
     pub channel_version: u64,
     /// The last record of each member of the public channel.
     pub members: Vec<MemberRecord>,
+    /// The messages that reached users here, in their order, without those forgotten since.
+    pub delivered: Vec<DeliveryRecord>,
+    /// The last [`Record::DeliveredUntil`] of each author.
+    pub delivered_until: Vec<(UserId, u64)>,
 }
 
 impl Default for Snapshot {
@@ -411,6 +444,8 @@ impl Default for Snapshot {
             accounts: Vec::new(),
             channel_version: 1,
             members: Vec::new(),
+            delivered: Vec::new(),
+            delivered_until: Vec::new(),
         }
     }
 }

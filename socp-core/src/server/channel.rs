@@ -362,7 +362,7 @@ impl Server {
 
     /// Recognised whatever its `ts`, like a delivery (decisions §3).
     fn is_new_key_share(&mut self, frame: &Frame) -> bool {
-        self.delivered.insert(payload_hash(frame), self.now.instant)
+        self.seen.insert(payload_hash(frame), self.now.instant)
     }
 
     fn members_here(&self, share: &PublicChannelKeyShare) -> BTreeSet<LinkId> {

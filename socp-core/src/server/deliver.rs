@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::api::LinkId;
+use super::api::{Action, DeliveryRecord, LinkId, Record};
 use super::link::Link;
 use super::seen::delivery_key;
-use super::{InTransit, Location, MAX_CUT_OFF, MAX_IN_TRANSIT, Server, UNDER_WAY};
+use super::{InTransit, Location, MAX_CUT_OFF, MAX_IN_TRANSIT, Server, Teller, UNDER_WAY};
 use crate::crypto::{SharedPayload, Unsigned, Verified};
 use crate::dialect::UserFrames;
 use crate::wire::{
@@ -38,7 +38,7 @@ impl Server {
             let detail = "no recipient: neither payload.to nor to names a user";
             return self.undelivered(link, ErrorCode::UserNotFound, detail, frame.reference());
         };
-        let ts = message.ts.or(message.original_ts).or(frame.ts()).unwrap_or(Timestamp(self.now.unix_ms));
+        let ts = author_time(frame, message).unwrap_or(Timestamp(self.now.unix_ms));
         let delivery = Message {
             user_id: None,
             to: None,
@@ -51,7 +51,7 @@ impl Server {
             Route::Local(to) => {
                 let delivery = self.delivery(Recipient::from(&recipient), ts, Payload::UserDeliver(delivery));
                 let Some(delivery) = delivery else { return self.too_long(link, frame) };
-                if self.is_new_delivery(&recipient, user, message) {
+                if self.is_new_delivery(recipient.as_str(), user, Some(ts), message) {
                     self.send_to(vec![to], delivery);
                 }
             }
@@ -60,12 +60,12 @@ impl Server {
                     Payload::ServerDeliver(Message { user_id: Some(recipient.clone()), ..delivery });
                 let delivery = self.delivery(Recipient::from(&server), ts, payload);
                 let Some(delivery) = delivery else { return self.too_long(link, frame) };
-                self.note_in_transit(FrameType::MsgDirect, &recipient, ts, user, &server, hop);
+                let teller = Teller::Author(user.clone());
+                self.note_in_transit(FrameType::MsgDirect, &recipient, ts, teller, &server, hop);
                 self.send_to(vec![hop], delivery);
             }
             Route::Unreachable => {
-                let detail = format!("the server of {recipient} cannot be reached at the moment");
-                self.undelivered(link, ErrorCode::Timeout, &detail, frame.reference());
+                self.undelivered(link, ErrorCode::Timeout, &unreachable_now(&recipient), frame.reference());
             }
             Route::Unknown => {
                 let detail = format!("{recipient} is not online");
@@ -83,63 +83,81 @@ impl Server {
             return self.dropped("delivery on a link that is not up", origin.to_string());
         }
         self.remember_of(&origin, frame);
-        match self.route(recipient) {
+        self.charge_message(link_id);
+        let route = self.route(recipient);
+        let unreachable = matches!(route, Route::Unreachable);
+        match route {
             Route::Local(to) => {
-                let ts = message.ts.or(message.original_ts).or(frame.ts());
-                let ts = ts.unwrap_or(Timestamp(self.now.unix_ms));
+                let ts = author_time(frame, message).unwrap_or(Timestamp(self.now.unix_ms));
                 let delivery = Message { user_id: None, to: None, ts: Some(ts), ..message.clone() };
                 let delivery = self.delivery(Recipient::from(recipient), ts, Payload::UserDeliver(delivery));
                 let Some(delivery) = delivery else {
                     return self.dropped("delivery is too long", origin.to_string());
                 };
-                if self.is_new_delivery(recipient, author, message) {
+                if self.is_new_delivery(recipient.as_str(), author, Some(ts), message) {
                     self.send_to(vec![to], delivery);
                 }
             }
             Route::Server { server, hop, .. }
                 if server != origin && hop != link_id && self.profile(hop).relays =>
             {
+                if let Some(ts) = frame.ts() {
+                    let teller = Teller::Neighbour(link_id);
+                    self.note_in_transit(FrameType::ServerDeliver, recipient, ts, teller, &server, hop);
+                }
                 self.relay(vec![hop], frame)
             }
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {
-                let reference = FrameRef {
-                    kind: frame.kind().as_str().into(),
-                    to: Some(recipient.as_str().into()),
-                    ts: frame.ts(),
+                let reference = reference_to(&FrameType::ServerDeliver, recipient, frame.ts());
+                let (code, detail) = match unreachable {
+                    true => (ErrorCode::Timeout, unreachable_now(recipient)),
+                    false => (ErrorCode::UserNotFound, format!("{recipient} is not online here")),
                 };
-                let detail = format!("{recipient} is not online here");
-                self.undelivered(link_id, ErrorCode::UserNotFound, &detail, reference);
+                self.undelivered(link_id, code, &detail, reference);
             }
         }
     }
 
-    /// ERROR from a server: a delivery found nobody. Its claim is dropped and the author is told.
-    pub(super) fn on_server_error(&mut self, server: &ServerId, error: &ErrorReport) {
-        let kind_of = |about: &&FrameRef| match FrameType::parse(&about.kind) {
-            FrameType::ServerDeliver => Some(FrameType::MsgDirect),
-            FrameType::FileStart => Some(FrameType::FileStart),
-            _ => None,
-        };
-        let about = error.reference.as_ref().filter(|about| kind_of(about).is_some());
+    /// ERROR from a server that a message was written to: it found nobody. If that is the recipient's own server, its
+    /// claim is dropped; whoever sent the message is told.
+    pub(super) fn on_server_error(&mut self, link: LinkId, server: &ServerId, error: &ErrorReport) {
+        let about = error.reference.as_ref();
+        let kind = about.map(|about| FrameType::parse(&about.kind));
         let recipient = about.and_then(|about| about.to.as_ref()?.parse::<UserId>().ok());
-        let (Some(recipient), Some(ts)) = (recipient, about.and_then(|about| about.ts)) else {
+        let (Some(kind), Some(recipient), Some(ts)) = (kind, recipient, about.and_then(|about| about.ts))
+        else {
             return self.dropped("error from a server", format!("{server}: {} {}", error.code, error.detail));
         };
-        let kind = about.as_ref().and_then(kind_of);
         let position = self.in_transit.iter().position(|sent| {
-            sent.recipient == recipient && sent.ts == ts && Some(&sent.kind) == kind.as_ref()
+            let is_meant = sent.recipient == recipient && sent.ts == ts && written_as(&sent.kind) == kind;
+            // Nobody else knows what became of it.
+            is_meant
+                && self.links.get(&sent.hop).and_then(Link::server).is_some_and(|hop| hop.server == *server)
         });
-        let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else { return };
+        let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else {
+            // Searching costs us something, and who is honest has nothing more to say.
+            self.charge_request(link);
+            return self.dropped("error about nothing that was sent there", server.to_string());
+        };
         // The user may have come back there meanwhile, and that news may have been faster.
         let unchanged = sent.claim == (server.clone(), self.claim_order(server, &recipient));
         if error.code == ErrorCode::UserNotFound && unchanged {
             self.drop_claim(server, &recipient);
         }
-        let Some(link) = self.local.get(&sent.author).map(|session| session.link) else { return };
-        let reference =
-            FrameRef { kind: sent.kind.as_str().into(), to: Some(recipient.as_str().into()), ts: Some(ts) };
-        let detail = format!("{recipient} is not online");
-        self.undelivered(link, error.code.clone(), &detail, reference);
+        let detail = match error.code {
+            ErrorCode::Timeout => unreachable_now(&recipient),
+            _ => format!("{recipient} is not online"),
+        };
+        if let Some(to) = self.to_be_told(&sent.teller) {
+            self.undelivered(to, error.code.clone(), &detail, reference_to(&sent.kind, &recipient, Some(ts)));
+        }
+    }
+
+    fn to_be_told(&self, teller: &Teller) -> Option<LinkId> {
+        match teller {
+            Teller::Author(author) => self.local.get(author).map(|session| session.link),
+            Teller::Neighbour(link) => self.links.contains_key(link).then_some(*link),
+        }
     }
 
     /// A link is lost. Of what was written to it since its peer was last heard nobody knows whether it was read, and
@@ -150,29 +168,32 @@ impl Server {
             std::mem::take(&mut self.in_transit).into_iter().partition(|sent| sent.hop == link);
         self.in_transit = kept;
         let lost: VecDeque<InTransit> = lost;
-        let unheard = |sent: &InTransit| sent.kind == FrameType::MsgDirect && sent.at >= since;
+        // A file says so itself; and of what was said to everybody one part is not worth an alarm.
+        let is_direct = |sent: &InTransit| written_as(&sent.kind) == FrameType::ServerDeliver;
+        let unheard = |sent: &InTransit| is_direct(sent) && sent.at >= since;
         let mut cut_off: Vec<InTransit> = lost.into_iter().filter(unheard).collect();
         for sent in cut_off.split_off(cut_off.len().saturating_sub(MAX_CUT_OFF)) {
-            let Some(author) = self.local.get(&sent.author).map(|session| session.link) else { continue };
+            let Some(to) = self.to_be_told(&sent.teller) else { continue };
             let recipient = sent.recipient;
-            let reference = FrameRef {
-                kind: sent.kind.as_str().into(),
-                to: Some(recipient.as_str().into()),
-                ts: Some(sent.ts),
-            };
+            let reference = reference_to(&sent.kind, &recipient, Some(sent.ts));
             let detail = format!("the link to the server of {recipient} was lost: this may not have arrived");
-            self.undelivered(author, ErrorCode::Timeout, &detail, reference);
+            // It is not the author's doing: it costs none of what the author may ask for.
+            self.send_error(to, ErrorCode::Timeout, &detail, Some(reference));
         }
     }
 
     /// MSG_PUBLIC_CHANNEL from a user here: to one member, or one ciphertext fanned out as it is.
     pub(super) fn on_msg_public(&mut self, link: LinkId, user: &UserId, frame: &Verified, message: &Message) {
         let frame = frame.frame();
+        let ts = author_time(frame, message);
+        if frame.text().len() > self.config.limits.frame_out_bytes {
+            return self.too_long(link, frame);
+        }
         let Some(member) = member_of(frame) else {
             // One frame in, one out to everybody.
             self.charge_message(link);
-            if frame.text().len() > self.config.limits.frame_out_bytes {
-                return self.too_long(link, frame);
+            if !self.is_new_delivery("*", user, ts, message) {
+                return;
             }
             let mut to = self.user_links();
             to.retain(|other| *other != link);
@@ -183,11 +204,17 @@ impl Server {
             self.relay(to, frame);
             return self.wrap_for_channel(link, user, frame);
         };
+        self.charge_public(link);
         match self.onward(&member) {
             Ok(to) => {
-                if self.is_new_delivery(&member, user, message)
-                    && let Err((code, detail)) = self.pass_to(link, to, user, &member, frame)
-                {
+                if !self.is_new_delivery(member.as_str(), user, ts, message) {
+                    return;
+                }
+                if let (Route::Server { server, .. }, Some(ts)) = (self.route(&member), frame.ts()) {
+                    let teller = Teller::Author(user.clone());
+                    self.note_in_transit(FrameType::MsgPublicChannel, &member, ts, teller, &server, to);
+                }
+                if let Err((code, detail)) = self.pass_to(link, to, user, &member, frame) {
                     self.undelivered(link, code, &detail, frame.reference());
                 }
             }
@@ -202,8 +229,7 @@ impl Server {
             Route::Local(to) | Route::Server { hop: to, direct: true, .. } => Ok(to),
             // Users' own frames are believed on their server's own link alone: no detour.
             Route::Server { direct: false, .. } | Route::Unreachable => {
-                let detail = format!("the server of {recipient} cannot be reached at the moment");
-                Err((ErrorCode::Timeout, detail))
+                Err((ErrorCode::Timeout, unreachable_now(recipient)))
             }
             Route::Unknown => Err((ErrorCode::UserNotFound, format!("{recipient} is not online"))),
         }
@@ -221,26 +247,32 @@ impl Server {
             false => frame.from().cloned().map(UserId::from),
         };
         let Some(author) = author else { return };
+        if frame.text().len() > self.config.limits.frame_out_bytes {
+            return self.dropped("public message is too long", author.to_string());
+        }
         self.remember(frame);
+        self.charge_message(link_id);
+        let ts = author_time(frame, message);
         let member = message.user_id.clone().filter(|_| wrapped).or_else(|| member_of(frame));
         let Some(member) = member else {
-            self.charge_message(link_id);
-            if frame.text().len() > self.config.limits.frame_out_bytes {
-                return self.dropped("public message is too long", author.to_string());
+            if self.is_new_delivery("*", &author, ts, message) {
+                let to = self.user_links();
+                self.relay(to, frame);
             }
-            let to = self.user_links();
-            return self.relay(to, frame);
+            return;
         };
         match self.route(&member) {
             Route::Local(to) => {
-                if self.is_new_delivery(&member, &author, message)
+                if self.is_new_delivery(member.as_str(), &author, ts, message)
                     && let Err((_, why)) = self.pass_to(link_id, to, &author, &member, frame)
                 {
                     self.dropped("public message is too long", why);
                 }
             }
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {
-                self.dropped("public message to nobody here", member.to_string());
+                let reference = reference_to(&FrameType::MsgPublicChannel, &member, frame.ts());
+                let detail = format!("{member} is not online here");
+                self.undelivered(link_id, ErrorCode::UserNotFound, &detail, reference);
             }
         }
     }
@@ -276,12 +308,27 @@ impl Server {
         self.undelivered(link, ErrorCode::UnknownType, "the message is too long", frame.reference());
     }
 
-    /// A delivery is recognised whatever its `ts` (decisions §3).
-    fn is_new_delivery(&mut self, recipient: &UserId, author: &UserId, message: &Message) -> bool {
+    /// A delivery is recognised whatever its `ts` (decisions §3). `*` is the whole channel. What came from elsewhere can
+    /// be brought again by anybody who read along: it is known for a repeat after a restart, too.
+    fn is_new_delivery(
+        &mut self,
+        recipient: &str,
+        author: &UserId,
+        ts: Option<Timestamp>,
+        message: &Message,
+    ) -> bool {
         let sig = message.content_sig.as_ref().map(|sig| sig.bytes()).unwrap_or_default();
-        let key = delivery_key(recipient.as_str(), author.as_str(), message.ciphertext.bytes(), sig);
-        let fresh = self.delivered.insert(key, self.now.instant);
-        if !fresh {
+        let key = delivery_key(recipient, author.as_str(), message.ciphertext.bytes(), sig);
+        let now = self.now.unix_ms;
+        let delivery = DeliveryRecord { key, author: author.clone(), ts: ts.map_or(now, |ts| ts.0) };
+        let fresh = self.delivered.is_new(&delivery);
+        if fresh {
+            if !self.local.contains_key(author) {
+                self.out.push(Action::Persist(Record::Delivered(delivery.clone())));
+            }
+            let over = self.delivered.insert(delivery, now);
+            self.out.extend(over);
+        } else {
             self.dropped("repeated delivery", format!("{author} to {recipient}"));
         }
         fresh
@@ -292,7 +339,7 @@ impl Server {
         kind: FrameType,
         recipient: &UserId,
         ts: Timestamp,
-        author: &UserId,
+        teller: Teller,
         server: &ServerId,
         hop: LinkId,
     ) {
@@ -300,10 +347,30 @@ impl Server {
             self.in_transit.pop_front();
         }
         let claim = (server.clone(), self.claim_order(server, recipient));
-        let (recipient, author) = (recipient.clone(), author.clone());
-        let at = self.now.instant;
-        self.in_transit.push_back(InTransit { kind, recipient, ts, author, hop, at, claim });
+        let (recipient, at) = (recipient.clone(), self.now.instant);
+        self.in_transit.push_back(InTransit { kind, recipient, ts, teller, hop, at, claim });
     }
+}
+
+/// When a message was written, by its author's clock (decisions §6).
+fn author_time(frame: &Frame, message: &Message) -> Option<Timestamp> {
+    message.ts.or(message.original_ts).or(frame.ts())
+}
+
+/// What a message is called on its way between servers, and in their ERRORs.
+fn written_as(kind: &FrameType) -> FrameType {
+    match kind {
+        FrameType::MsgDirect => FrameType::ServerDeliver,
+        other => other.clone(),
+    }
+}
+
+fn reference_to(kind: &FrameType, recipient: &UserId, ts: Option<Timestamp>) -> FrameRef {
+    FrameRef { kind: kind.as_str().into(), to: Some(recipient.as_str().into()), ts }
+}
+
+fn unreachable_now(recipient: &UserId) -> String {
+    format!("the server of {recipient} cannot be reached at the moment")
 }
 
 /// The recipient of a user's frame: the payload's, which the seed uses, else the envelope's.

@@ -248,9 +248,7 @@ impl Server {
     pub(super) fn may_join(&self, key: &PublicKey) -> bool {
         match &self.config.join {
             JoinPolicy::Open => true,
-            JoinPolicy::Allowlist(keys) => {
-                keys.contains(key) || self.config.bootstrap.iter().any(|introducer| introducer.key == *key)
-            }
+            JoinPolicy::Allowlist(keys) => keys.contains(key) || self.is_listed_key(key),
         }
     }
 
@@ -258,14 +256,20 @@ impl Server {
         match self.config.dial {
             DialPolicy::All => true,
             DialPolicy::None => false,
-            DialPolicy::Reachable => match scope(address.host()) {
-                Scope::Nowhere => false,
-                Scope::Anywhere => true,
-                scope_of_address => {
-                    self.config.address.as_ref().is_some_and(|own| scope(own.host()) == scope_of_address)
-                }
-            },
+            DialPolicy::Reachable => self.reachable().includes(scope(address.host())),
         }
+    }
+
+    /// Where an address may lead that was not refused by its looks. The operator's own may lead anywhere.
+    fn reach_of(&self, address: &HostPort) -> Reach {
+        match self.config.dial {
+            DialPolicy::Reachable if !self.is_listed(address) => self.reachable(),
+            DialPolicy::Reachable | DialPolicy::All | DialPolicy::None => Reach::EVERYWHERE,
+        }
+    }
+
+    fn reachable(&self) -> Reach {
+        Reach { own: Some(self.config.address.as_ref().map_or(Scope::Nowhere, |own| scope(own.host()))) }
     }
 
     pub(super) fn on_redial_due(&mut self, address: &HostPort) {
@@ -279,7 +283,8 @@ impl Server {
         if let Some(dial) = self.dials.get_mut(address) {
             dial.busy = true;
             dial.trouble = None;
-            self.out.push(Action::Dial { address: address.clone() });
+            let reach = self.reach_of(address);
+            self.out.push(Action::Dial { address: address.clone(), reach });
         }
     }
 
@@ -326,8 +331,12 @@ impl Server {
     }
 
     fn introducer_failed(&mut self, address: &HostPort, key: &PublicKey, why: Box<str>) {
-        // Of two links of one pair one goes: that is no failure.
-        let has_another = self.links.values().filter_map(Link::server).any(|link| link.key == *key);
+        // Of two links of one pair one goes: that is no failure. Whoever merely shows the key has said nothing.
+        let stands = |link: &Link| {
+            link.server()
+                .is_some_and(|server| server.key == *key && (link.is_dialled() || server.nonces.is_some()))
+        };
+        let has_another = self.links.values().any(stands);
         if !has_another && let Some(dial) = self.dials.get_mut(address) {
             dial.down = true;
             self.report(Report::IntroducerDown { address: address.clone(), why });
@@ -396,6 +405,32 @@ impl Server {
     }
 }
 
+/// Which network addresses an [`Action::Dial`] may lead to (decisions §7). A name says nothing, and much reads as an
+/// address that the machine does not know for one, so that the driver asks once it has resolved what it dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// What is no address of the wide network is dialled only by who is reached there as well. `None`: all is dialled.
+    own: Option<Scope>,
+}
+
+impl Reach {
+    /// Every address will do.
+    pub const EVERYWHERE: Self = Self { own: None };
+
+    /// Whether this one will do.
+    pub fn allows(self, ip: IpAddr) -> bool {
+        self.includes(scope_of(ip))
+    }
+
+    fn includes(self, scope: Scope) -> bool {
+        match (self.own, scope) {
+            (None, _) | (Some(_), Scope::Anywhere) => true,
+            (Some(_), Scope::Nowhere) => false,
+            (Some(own), home) => own == home,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     /// Unspecified and multicast addresses: nobody listens there.
@@ -405,16 +440,23 @@ enum Scope {
     Anywhere,
 }
 
+/// What a host says of itself, before it is resolved.
 fn scope(host: &str) -> Scope {
     let host = host.split('%').next().unwrap_or(host);
-    match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => Scope::Nowhere,
-        Ok(ip) if ip.is_loopback() => Scope::Loopback,
-        Ok(IpAddr::V4(ip)) if ip.is_link_local() => Scope::LinkLocal,
-        Ok(IpAddr::V6(ip)) if ip.is_unicast_link_local() => Scope::LinkLocal,
-        Ok(IpAddr::V4(_) | IpAddr::V6(_)) => Scope::Anywhere,
+    match host.parse::<IpAddr>() {
+        Ok(ip) => scope_of(ip),
         Err(_) if host == "localhost" || host.ends_with(".localhost") => Scope::Loopback,
         Err(_) => Scope::Anywhere,
+    }
+}
+
+fn scope_of(ip: IpAddr) -> Scope {
+    match ip.to_canonical() {
+        ip if ip.is_unspecified() || ip.is_multicast() => Scope::Nowhere,
+        ip if ip.is_loopback() => Scope::Loopback,
+        IpAddr::V4(ip) if ip.is_link_local() => Scope::LinkLocal,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Scope::LinkLocal,
+        IpAddr::V4(_) | IpAddr::V6(_) => Scope::Anywhere,
     }
 }
 

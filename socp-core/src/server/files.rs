@@ -1,10 +1,10 @@
 //! Files on their way (§9.4, decisions §6): FILE_START, FILE_CHUNK, FILE_END, and the ACKs that pace them. They
 //! are users' own frames, relayed with their own text from user to user; a server keeps nothing of them.
 
-use super::Server;
 use super::api::LinkId;
 use super::deliver::{Route, recipient_of};
 use super::link::Link;
+use super::{Server, Teller};
 use crate::crypto::Verified;
 use crate::wire::{ErrorCode, Frame, FrameRef, FrameType, Payload, ServerId, UserId};
 
@@ -45,7 +45,8 @@ impl Server {
                     return self.dropped("acknowledgement to a server of the standard", server.to_string());
                 }
                 if let (Route::Server { server, .. }, true, Some(ts)) = (route, starts, frame.ts()) {
-                    self.note_in_transit(FrameType::FileStart, &recipient, ts, user, &server, to);
+                    let teller = Teller::Author(user.clone());
+                    self.note_in_transit(FrameType::FileStart, &recipient, ts, teller, &server, to);
                 }
                 if let Err((code, detail)) = self.pass_to(link, to, user, &recipient, frame) {
                     self.file_undelivered(link, starts, code, &detail, frame);

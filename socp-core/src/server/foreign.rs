@@ -36,7 +36,7 @@ impl Server {
             self.greet_by_join(address);
             return self.close(link_id, close_code::POLICY, "a native server without a nonce");
         }
-        let rank = self.rank_of(key, true, PinRank::Introduced);
+        let rank = self.rank_of(key, true, PinRank::Claimed);
         let outcome = self.pin_server(&server, key, rank, Some(address.clone()));
         if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
             return self.close(link_id, close_code::POLICY, "not the server that was expected");
@@ -91,6 +91,9 @@ impl Server {
             let refusal = Refusal::of(frame.frame(), ErrorCode::InvalidSig, "sig does not hold");
             return self.on_refused(link_id, refusal);
         };
+        if !self.may_join(&key) {
+            return self.close(link_id, close_code::POLICY, "not on the list of servers that may join");
+        }
         let outcome = self.pin_server(&server, &key, PinRank::Claimed, None);
         if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
             return self.close(link_id, close_code::POLICY, "another key is pinned for this id");

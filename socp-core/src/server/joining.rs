@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::Server;
-use super::api::{Action, LinkId, PinRank, Record, Report};
+use super::api::{Action, JoinPolicy, LinkId, PinRank, Record, Report};
+use super::budget::Budget;
 use super::foreign::written_by;
 use super::link::{Joining, Link, LinkState, Nonces, ServerLink};
 use super::peer::Announced;
@@ -92,7 +93,7 @@ impl Server {
                     return self.on_frame(link_id, frame);
                 }
                 let Some(server) = frame.frame().from().cloned().map(ServerId::from) else { return };
-                let rank = self.rank_of(&key, true, PinRank::Introduced);
+                let rank = self.rank_of(&key, true, PinRank::Claimed);
                 let outcome = match self.is_native(&server) || self.is_key_of_native(&key) {
                     true => PinOutcome::Conflict,
                     false => self.pin_server(&server, &key, rank, Some(address.clone())),
@@ -129,8 +130,8 @@ impl Server {
         } else if their_nonce.is_some() {
             self.meet(&server, &key, &address)
         } else {
-            // Unsigned, it suggests a first pin and changes nothing.
-            let rank = self.rank_of(&key, signed, PinRank::Introduced);
+            // Unsigned, it suggests a first pin and changes nothing; signed, it is still its own word.
+            let rank = self.rank_of(&key, signed, PinRank::Claimed);
             self.pin_server(&server, &key, rank, Some(address.clone()))
         };
         if matches!(outcome, PinOutcome::Conflict | PinOutcome::Full) {
@@ -163,24 +164,25 @@ impl Server {
     /// A native server answers where we dialled. A WELCOME can be a replay under any `from`, so another pin
     /// for that id stays until the LINK_PROOF.
     fn meet(&mut self, server: &ServerId, key: &PublicKey, address: &HostPort) -> PinOutcome {
+        let listed = self.is_listed_key(key);
         match self.peers.get(server) {
             Some(peer) if peer.record.key != *key => return PinOutcome::Same,
             Some(_) => {}
             None => {
-                let listed = self.rank_of(key, true, PinRank::Introduced) == PinRank::Bootstrap;
                 if listed && self.peers.len() >= self.config.limits.servers {
                     self.make_room_for_server(PinRank::Bootstrap);
                 }
             }
         }
-        self.pin_server(server, key, PinRank::Introduced, Some(address.clone()))
+        let rank = if listed { PinRank::Introduced } else { PinRank::Claimed };
+        self.pin_server(server, key, rank, Some(address.clone()))
     }
 
     /// Whether an id that an introducer assigned may be taken (decisions §7): only before our first link and
     /// our first user, only from a WELCOME under a bootstrap pin, only a fresh UUID v4, and never in
     /// place of the id that derives from our key, which is ours whatever others say.
     fn may_adopt(&self, id: &ServerId, key: &PublicKey, signed: bool) -> bool {
-        let trusted = signed && self.config.bootstrap.iter().any(|introducer| introducer.key == *key);
+        let trusted = signed && self.is_listed_key(key);
         let first = self.peers.values().all(|peer| peer.links.is_empty()) && self.local.is_empty();
         let fresh = id.id().is_uuid_v4() && !self.peers.contains_key(id);
         trusted && first && fresh && !self.id.derives_from(&self.config.key)
@@ -214,6 +216,7 @@ impl Server {
         let from = ServerId::from(from.clone());
         let unproven_native = their_nonce.is_none()
             && (self.is_native(&from) || self.is_key_of_native(key) || hello.nonce.is_some());
+        let known = self.peers.contains_key(&from);
         let identified = match unproven_native {
             true => Err(Refused {
                 code: ErrorCode::InvalidSig,
@@ -230,6 +233,7 @@ impl Server {
         };
         self.timers.cancel(&Timer::Greeting(link_id));
         let nonces = their_nonce.map(|theirs| Nonces { ours: self.nonce(), theirs });
+        let changes_nothing = !signed && known;
         self.identify(link_id, &server, key, nonces, None, None);
         if signed {
             self.keep_dialect(link_id, &server);
@@ -249,7 +253,18 @@ impl Server {
             true => self.introduce_ourselves(link_id, Recipient::from(&server), None),
             false => self.announce(link_id),
         }
-        if nonces.is_none() {
+        // Anybody can name a server and its public key. Where that would bring back users who are gone, and hand over
+        // what is written to them, the link waits for the first frame that was signed ([`Server::on_first_word`]).
+        if nonces.is_none() && !changes_nothing {
+            self.link_up(link_id);
+        }
+    }
+
+    /// A server that said hello unsigned has signed something: it is there, and the link counts.
+    pub(super) fn on_first_word(&mut self, link_id: LinkId, frame: &Verified) {
+        let waits = |link: &&ServerLink| !link.up && link.nonces.is_none() && link.assigned.is_none();
+        let link = self.links.get(&link_id).and_then(Link::server).filter(waits);
+        if link.is_some_and(|link| frame.proven_by(Purpose::Transport, &link.key)) {
             self.link_up(link_id);
         }
     }
@@ -269,6 +284,12 @@ impl Server {
         }
         if !self.may_join(key) {
             return refused(ErrorCode::BadKey, "this server joins only servers on its list");
+        }
+        if !signed && matches!(self.config.join, JoinPolicy::Allowlist(_)) {
+            return refused(
+                ErrorCode::InvalidSig,
+                "this server joins only servers on its list: sign your hello",
+            );
         }
         // A JOIN can be a replay under any `from`: it carries no rank.
         let rank = PinRank::Claimed;
@@ -315,9 +336,13 @@ impl Server {
         if nonces.is_some() {
             self.timers.set(Timer::LinkProof(link_id), self.now.instant + self.config.timing.link_proof);
         }
+        let limits = &self.config.limits;
+        let (burst, rate) = (limits.server_message_burst, limits.server_messages_per_second);
+        let messages = Budget::new(burst, f64::from(rate), self.now.instant);
         if let Some(link) = self.links.get_mut(&link_id) {
             let server = server.clone();
             let key = key.clone();
+            link.messages = messages;
             link.state = LinkState::Server(ServerLink {
                 server,
                 key,
@@ -344,15 +369,15 @@ impl Server {
         let Some(nonces) = link.nonces.filter(|_| !link.proven) else { return };
         let (dialled, assigned, key) = (link.address.clone(), link.assigned.clone(), link.key.clone());
         let role = if dialled.is_some() { LinkRole::Accept } else { LinkRole::Dial };
-        let expected_address = dialled.clone().or_else(|| self.binding_address());
         let holds = proof.nonce == nonces.ours
             && proof.own_nonce == nonces.theirs
             && proof.from == *server
             && proof.to == *assigned.as_ref().unwrap_or(&self.id)
             && proof.role == role
-            && proof
-                .address()
-                .is_some_and(|address| expected_address.is_none_or(|expected| expected == address));
+            && proof.address().is_some_and(|address| match &dialled {
+                Some(dialled) => *dialled == address,
+                None => self.is_own_address(&address),
+            });
         if !holds {
             self.dropped("link proof does not hold", server.to_string());
             return self.close(link_id, close_code::POLICY, "link proof does not hold");
@@ -382,13 +407,13 @@ impl Server {
         self.link_up(link_id);
     }
 
-    /// The address that a dialler must have used: `--advertise`, else our own bootstrap entry.
-    fn binding_address(&self) -> Option<HostPort> {
-        if self.config.address_is_binding {
-            return self.config.address.clone();
-        }
-        let own = self.config.bootstrap.iter().find(|introducer| introducer.key == self.config.key);
-        own.map(|introducer| introducer.address.clone())
+    /// The addresses of which a dialler must have used one: `--advertise` and our own bootstrap entry. Without either,
+    /// any will do.
+    fn is_own_address(&self, dialled: &HostPort) -> bool {
+        let advertised = self.config.address.as_ref().filter(|_| self.config.address_is_binding);
+        let own = self.config.bootstrap.iter().filter(|introducer| introducer.key == self.config.key);
+        let mut binding = advertised.into_iter().chain(own.map(|introducer| &introducer.address)).peekable();
+        binding.peek().is_none() || binding.any(|address| address == dialled)
     }
 
     fn send_link_proof(
@@ -485,8 +510,11 @@ impl Server {
     fn learn_from_welcome(&mut self, link: LinkId, teller: &ServerId, welcome: &ServerWelcome, signed: bool) {
         let profile = self.profile(link);
         let spoken = self.dialect(link);
-        // Unsigned it suggests addresses and first pins (decisions §2).
-        let rank = if signed { PinRank::Introduced } else { PinRank::Claimed };
+        // An introducer is whom the operator lists: anybody may have us dial it and say WELCOME, and what it says of
+        // others there is a stranger's word. Unsigned it suggests addresses and first pins (decisions §2).
+        let shown = self.links.get(&link).and_then(Link::server).map(|link| &link.key);
+        let introducer = shown.is_some_and(|key| self.is_listed_key(key));
+        let rank = if signed && introducer { PinRank::Introduced } else { PinRank::Claimed };
         let named = welcome.servers.iter().chain(&welcome.clients);
         for entry in named.take(self.config.limits.servers) {
             let clients_are_servers = profile.welcome_clients == WelcomeClients::Servers;
@@ -533,16 +561,25 @@ impl Server {
         // Our own under another name is a liar's: `sig` does not cover the name.
         let others = signed && from != self.id && *key != self.config.key;
         let Some(address) = hello.address().filter(|_| others) else { return };
+        if frame.frame().text().len() > MAX_ANNOUNCE_BYTES {
+            return self.dropped("announcement is too long", from.to_string());
+        }
+        // It brings the key that it speaks for: the pinned one, or the one from which the name derives.
+        let pinned = self.peers.get(&from).map(|peer| &peer.record.key);
+        let is_rightful = |pinned| from.derives_from(key) && !from.derives_from(pinned);
+        if pinned.is_some_and(|pinned| pinned != key && (from == teller || !is_rightful(pinned))) {
+            return self.dropped("announcement with another key", from.to_string());
+        }
         // Nothing orders announcements, so a third party's, which may be old, moves nothing that is known, unless
         // it is the rightful owner's of a name that was known by another key.
-        let known = self.peers.get(&from).filter(|peer| from == teller || peer.record.key == *key);
+        let known = self.peers.get(&from).filter(|peer| peer.record.key == *key);
         let announced = known.and_then(|peer| peer.announced.as_ref());
         if announced.is_some_and(|announced| from != teller || announced.address == address) {
             return;
         }
         self.charge_message(link_id);
         if from == teller {
-            if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key) {
+            if let Some(peer) = self.peers.get_mut(&from) {
                 let moved = peer.record.address.as_ref() != Some(&address);
                 peer.record.address = Some(address.clone());
                 if moved {
@@ -557,13 +594,11 @@ impl Server {
             let dialect = written_by(Dialect::Standard, hello.pubkey.form());
             self.learn_server(&teller, &from, key, address.clone(), dialect, PinRank::Claimed);
         }
+        // Who is not kept is not passed on either: nothing would end it.
         let until = self.now.instant + self.config.timing.presence_lost;
-        let text = frame.frame().text();
-        if text.len() <= MAX_ANNOUNCE_BYTES
-            && let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key)
-        {
-            peer.announced = Some(Announced { address, text: text.clone(), until });
-        }
+        let kept = self.peers.get_mut(&from).filter(|peer| peer.record.key == *key);
+        let Some(peer) = kept else { return };
+        peer.announced = Some(Announced { address, text: frame.frame().text().clone(), until });
         self.remember(frame.frame());
         let to = self.gossip_links(&[&from, &teller], Some(link_id));
         self.relay(to, frame.frame());

@@ -33,12 +33,18 @@ pub struct Limits {
     pub privkey_store_bytes: usize,
     /// Wrong passwords a second, and at once, per address (decisions §1).
     pub wrong_passwords_per_second: u32,
-    /// Addresses whose wrong passwords are counted; beyond, the one that tried least makes room.
+    /// Registrations at once, per address: a class behind one router.
+    pub registration_burst: u32,
+    /// Addresses whose wrong passwords and registrations are counted; beyond, the one that tried least makes room.
     pub password_addresses: usize,
     /// Passwords that wait for their check, which costs 50 ms and 16 MiB each, one after the other.
     pub password_checks: usize,
     /// Adverts and removals a second, per origin; more pauses the link.
     pub changes_per_second: u32,
+    /// PRESENCEs of one origin at once: one a minute, one for each link that comes up, and one for each request.
+    pub presence_burst: u32,
+    /// PRESENCEs a second of one origin after that; more is dropped.
+    pub presences_per_second: u32,
     /// Changes of its `meta` that a user may make at once: each is signed twice and told to everybody.
     pub meta_changes: u32,
     /// Clients in a WELCOME.
@@ -70,6 +76,16 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Direct messages at once.
     pub message_burst: u32,
+    /// Public messages to single members a second that a user may send; more pauses the link. They are relayed, which
+    /// costs little, but their recipients open each (600 a second and core).
+    pub public_per_second: u32,
+    /// The same at once: one to each member of a channel of that size.
+    pub public_burst: u32,
+    /// Messages a second that a server may bring, each of which may cost a signature here, as on its own link; more
+    /// pauses the link. Two cores make about a thousand.
+    pub server_messages_per_second: u32,
+    /// The same at once.
+    pub server_message_burst: u32,
     /// FILE_CHUNKs a second that a user may send; more pauses the link. Files decrypt at 0.285 MB/s per core: this
     /// keeps six cores of a recipient busy.
     pub chunks_per_second: u32,
@@ -95,9 +111,12 @@ impl Default for Limits {
             accounts: 5_000,
             privkey_store_bytes: 8 * 1024,
             wrong_passwords_per_second: 5,
+            registration_burst: 50,
             password_addresses: 4_096,
             password_checks: 64,
             changes_per_second: 100,
+            presence_burst: 300,
+            presences_per_second: 5,
             meta_changes: 5,
             welcome_clients: 500,
             learnt_addresses_per_teller: 8,
@@ -112,6 +131,10 @@ impl Default for Limits {
             seen_entries: 65_536,
             messages_per_second: 100,
             message_burst: 200,
+            public_per_second: 400,
+            public_burst: 1_000,
+            server_messages_per_second: 1_000,
+            server_message_burst: 2_000,
             chunks_per_second: 4_000,
             chunk_burst: 4_096,
             requests_per_second: 20,
@@ -137,6 +160,8 @@ pub struct Timing {
     pub link_proof: Duration,
     /// A LOGIN_CHALLENGE is good for this long (decisions §4).
     pub challenge: Duration,
+    /// An address may register one more user after this.
+    pub registration: Duration,
     /// A password check that takes longer is given up.
     pub password: Duration,
     /// An attestation counts for this long (decisions §4).
@@ -185,6 +210,7 @@ impl Default for Timing {
             dial_back: secs(1),
             link_proof: secs(5),
             challenge: secs(30),
+            registration: secs(10),
             password: secs(30),
             attestation: secs(24 * 3600),
             attestation_ahead: secs(600),

@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub(super) errors: Budget,
     /// Messages that cost us a signature each, and frames about files; overdrawn, the link is paused.
     pub(super) messages: Budget,
+    /// Public messages to single members; overdrawn, the link is paused.
+    pub(super) public: Budget,
     /// Chunks of files; overdrawn, the link is paused.
     pub(super) chunks: Budget,
     /// Requests that cost us work; overdrawn, the link is paused.
@@ -116,6 +118,7 @@ impl Link {
             bad_frames: bad_frames(limits, now),
             errors: Budget::new(limits.error_burst, f64::from(limits.errors_per_second), now),
             messages: Budget::new(limits.message_burst, f64::from(limits.messages_per_second), now),
+            public: Budget::new(limits.public_burst, f64::from(limits.public_per_second), now),
             chunks: Budget::new(limits.chunk_burst, f64::from(limits.chunks_per_second), now),
             requests: Budget::new(limits.requests_per_second, f64::from(limits.requests_per_second), now),
         }

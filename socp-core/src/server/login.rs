@@ -38,7 +38,8 @@ impl Server {
     pub(super) fn on_user_hello(&mut self, link_id: LinkId, frame: &Verified, hello: &UserHello) {
         let Some(user) = frame.frame().from().cloned().map(UserId::from) else { return };
         let meta = hello.meta.clone().unwrap_or_default();
-        let seed_login = hello.auth.is_empty() && frame.frame().to().as_str().is_empty();
+        // Who leaves `to` out has not said as much: a bare hello is the whole login.
+        let seed_login = hello.auth.is_empty() && frame.frame().has_empty_to();
         let Ok(Some(key)) = hello.key().map(Option::<&PublicKey>::cloned) else {
             if seed_login {
                 return self.acknowledge_seed_hello(link_id, &user);

@@ -15,6 +15,7 @@ mod api;
 mod budget;
 mod channel;
 mod deliver;
+mod delivered;
 mod dialling;
 mod directory;
 mod files;
@@ -42,10 +43,11 @@ use rand_chacha::rand_core::SeedableRng;
 pub use accounts::PasswordCheck;
 pub(crate) use admission::is_carried;
 pub use api::{
-    AccountRecord, Action, Caller, Config, ConflictOf, DialPolicy, Event, Introducer, JoinPolicy,
-    KeyConflict, LinkId, LinkOrigin, MemberRecord, Outgoing, PasswordLogins, PinRank, PinnedBy, Record,
-    Report, ServerRecord, Snapshot, UserRecord,
+    AccountRecord, Action, Caller, Config, ConflictOf, DeliveryRecord, DialPolicy, Event, Introducer,
+    JoinPolicy, KeyConflict, LinkId, LinkOrigin, MemberRecord, Outgoing, PasswordLogins, PinRank, PinnedBy,
+    Record, Report, ServerRecord, Snapshot, UserRecord,
 };
+pub use dialling::Reach;
 pub use limits::{Limits, Timing};
 pub(crate) use replay::Meets;
 
@@ -60,6 +62,7 @@ use accounts::Accounts;
 use admission::Rule;
 use budget::Budget;
 use channel::Channel;
+use delivered::Delivered;
 use dialling::Dial;
 use link::{Link, LinkState};
 use peer::Peer;
@@ -93,7 +96,7 @@ pub struct Server {
     /// The public channel (§15 `groups`, `group_members`).
     channel: Channel,
     seen: Seen,
-    delivered: Seen,
+    delivered: Delivered,
     /// Deliveries sent to other servers, so that their ERROR, or the loss of their link, finds the author.
     in_transit: VecDeque<InTransit>,
     heartbeat: SharedPayload,
@@ -171,7 +174,7 @@ struct InTransit {
     kind: FrameType,
     recipient: UserId,
     ts: Timestamp,
-    author: UserId,
+    teller: Teller,
     /// Where it went, and when.
     hop: LinkId,
     at: Duration,
@@ -179,7 +182,16 @@ struct InTransit {
     claim: (ServerId, u64),
 }
 
-/// Deliveries whose failure can still be told to their authors.
+/// Who is to hear that a message came to nothing.
+#[derive(Clone, Debug)]
+enum Teller {
+    /// Its author, who is here.
+    Author(UserId),
+    /// The server that brought it on its way elsewhere.
+    Neighbour(LinkId),
+}
+
+/// Deliveries whose failure can still be told to whoever sent them.
 const MAX_IN_TRANSIT: usize = 4096;
 
 /// Deliveries on a link that is lost whose authors are told: an ERROR each, and as many keep two cores busy signing for
@@ -230,7 +242,7 @@ impl Server {
             accounts: Accounts::default(),
             channel: Channel::new(snapshot.channel_version),
             seen: Seen::new(config.limits.seen_entries, timing.seen),
-            delivered: Seen::new(config.limits.seen_entries, timing.seen),
+            delivered: Delivered::new(config.limits.seen_entries),
             in_transit: VecDeque::new(),
             heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
             hello_ack: SharedPayload::new(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
@@ -438,6 +450,7 @@ impl Server {
         if !self.dialects.is_empty() {
             self.note_answer(link);
         }
+        self.on_first_word(link, &frame);
         if let Some(form) = frame.proof(Purpose::Transport).and_then(|proof| proof.form)
             && let Some(peer) = self.peers.get_mut(server)
             && frame.frame().from() == Some(server.id())
@@ -475,7 +488,7 @@ impl Server {
             Payload::PublicChannelAdd(add) => self.on_channel_add(link, &frame, add),
             Payload::PublicChannelUpdated(updated) => self.on_channel_updated(link, &frame, updated),
             Payload::PublicChannelKeyShare(share) => self.on_key_share(link, &frame, share),
-            Payload::Error(error) => self.on_server_error(server, error),
+            Payload::Error(error) => self.on_server_error(link, server, error),
             Payload::CtrlClose(_) => self.on_server_close(link),
             // The rules let nothing else through.
             _ => {}
@@ -518,13 +531,17 @@ impl Server {
         };
         let within_budget = carried || link.bad_frames.take(now);
         let origin = refusal.from.clone().map(ServerId::from).filter(|_| carried);
-        let failed = origin.and_then(|origin| {
-            let pinned = self.peers.get(&origin)?.record.key.id();
-            let (purpose, key) = **refusal.failed.as_ref()?;
-            Some((origin, purpose == Purpose::Transport && key == pinned))
+        let failed = origin.zip(refusal.failed.as_ref()).map(|(origin, failed)| {
+            // Of a user's own frame no server's pin is to blame.
+            let pinned = self.peers.get(&origin).map(|peer| peer.record.key.id());
+            let (purpose, key) = **failed;
+            (origin, purpose == Purpose::Transport && Some(key) == pinned)
         });
+        // A frame that is not signed at all shows nobody's key.
         let other_key = match &link.state {
-            LinkState::Joining(joining) if refusal.code == ErrorCode::InvalidSig => {
+            LinkState::Joining(joining)
+                if refusal.failed.is_some() && refusal.shown.as_ref() != Some(&joining.key) =>
+            {
                 Some((joining.address.clone(), joining.key.clone()))
             }
             _ => None,

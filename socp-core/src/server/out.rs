@@ -101,7 +101,13 @@ impl Server {
         self.send_error(link, code, detail, Some(reference));
     }
 
-    fn send_error(&mut self, link_id: LinkId, code: ErrorCode, detail: &str, reference: Option<FrameRef>) {
+    pub(super) fn send_error(
+        &mut self,
+        link_id: LinkId,
+        code: ErrorCode,
+        detail: &str,
+        reference: Option<FrameRef>,
+    ) {
         let Some(link) = self.links.get(&link_id) else { return };
         let max = self.config.limits.quoted_bytes;
         let code = match code {
@@ -135,6 +141,14 @@ impl Server {
     pub(super) fn charge_message(&mut self, link_id: LinkId) {
         let now = self.now.instant;
         if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.messages.overdraw(now)) {
+            self.out.push(Action::Pause { link: link_id, until });
+        }
+    }
+
+    /// Holds a link back if it sends public messages to members faster than its rate.
+    pub(super) fn charge_public(&mut self, link_id: LinkId) {
+        let now = self.now.instant;
+        if let Some(until) = self.links.get_mut(&link_id).and_then(|link| link.public.overdraw(now)) {
             self.out.push(Action::Pause { link: link_id, until });
         }
     }

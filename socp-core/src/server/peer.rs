@@ -26,10 +26,14 @@ pub(super) struct Peer {
     /// The neighbour that last brought news of it, for when no link is up.
     pub(super) via: Option<LinkId>,
     pub(super) table: PresenceTable,
+    /// Whether it has listed its users since its first link came up, as a seed does in WELCOME.
+    pub(super) listed: bool,
     /// `issued_at` of the last PRESENCE that `table` matched; at first what was over when we were started.
     pub(super) matched: u64,
     /// Its adverts and removals: each that changes something costs us a signature and a broadcast.
     pub(super) changes: Budget,
+    /// Its PRESENCEs.
+    pub(super) presences: Budget,
     /// Its PUBLIC_CHANNEL_*.
     pub(super) channel: Budget,
     /// The newest version of the public channel that it told of.

@@ -31,6 +31,7 @@ pub(super) enum PinOutcome {
 
 impl Server {
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        self.delivered.restore(snapshot.delivered, snapshot.delivered_until);
         for record in snapshot.servers.into_iter().take(self.config.limits.servers) {
             if record.key != self.config.key && record.server_id != self.id {
                 self.peers.insert(
@@ -59,16 +60,20 @@ impl Server {
     /// The rank of a pin whose owner spoke: the operator's word for a key holds under whatever id it comes,
     /// if the frame was signed with it.
     pub(super) fn rank_of(&self, key: &PublicKey, signed: bool, rank: PinRank) -> PinRank {
-        let listed = self.config.bootstrap.iter().any(|introducer| introducer.key == *key);
-        match (signed, listed) {
+        match (signed, self.is_listed_key(key)) {
             (true, true) => PinRank::Bootstrap,
             (true, false) => rank,
             (false, _) => PinRank::Claimed,
         }
     }
 
+    /// Whether the operator lists a key: its holder is an introducer.
+    pub(super) fn is_listed_key(&self, key: &PublicKey) -> bool {
+        self.config.bootstrap.iter().any(|introducer| introducer.key == *key)
+    }
+
     /// Pins a server's key at a rank, or raises the rank of the same key. A key from which the id derives
-    /// gives way to no other.
+    /// gives way to no other, and one that has proven itself to none but the operator's.
     pub(super) fn pin_server(
         &mut self,
         server: &ServerId,
@@ -103,6 +108,9 @@ impl Server {
             return PinOutcome::First;
         };
         let before = peer.record.clone();
+        // A proof on a link that somebody else dialled is worth as much: who chooses where we dial chooses what is
+        // proven there. The operator's word alone takes a proven key's place.
+        let proven = before.native;
         let outcome = if peer.record.key == *key {
             peer.record.rank = peer.record.rank.max(rank);
             // A stranger's own claim moves no address that is known.
@@ -111,7 +119,8 @@ impl Server {
             }
             PinOutcome::Same
         } else if !server.derives_from(&peer.record.key)
-            && (server.derives_from(key) || rank > peer.record.rank)
+            && (server.derives_from(key)
+                || (rank > peer.record.rank && !(proven && rank < PinRank::Bootstrap)))
         {
             peer.record = ServerRecord { key: key.clone(), rank, address, matched: 0, ..before.clone() };
             peer.matched = 0;
@@ -275,12 +284,14 @@ impl Server {
                 let before = first_key(&entry.rotations, pinned);
                 rotations.iter().any(|step| step.old.key().is_ok_and(|old| old == pinned || old == before))
             });
+        let was_proven = entry.proven;
         entry.proven = proven || (entry.proven && inherits);
         if learnt {
             entry.rotations = rotations.to_vec();
         }
         entry.key = Some(key.clone());
-        if outcome == PinOutcome::Replaced {
+        // Once proven, always proven: a password, which anybody may have set who came first, opens it no more.
+        if outcome == PinOutcome::Replaced || (proven && !was_proven) {
             self.retire_account(user);
         }
         if changed {
@@ -341,6 +352,7 @@ fn is_stranger(peer: &Peer) -> bool {
 fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer {
     Peer {
         matched: record.matched,
+        listed: false,
         record,
         form: None,
         announced: None,
@@ -349,6 +361,7 @@ fn new_peer(record: ServerRecord, now: Duration, limits: &super::Limits) -> Peer
         via: None,
         table: PresenceTable::default(),
         changes: Budget::new(limits.changes_per_second, f64::from(limits.changes_per_second), now),
+        presences: Budget::new(limits.presence_burst, f64::from(limits.presences_per_second), now),
         channel: Budget::new(limits.channel_burst, f64::from(limits.channel_per_second), now),
         channel_version: 0,
     }

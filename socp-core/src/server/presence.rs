@@ -12,14 +12,17 @@ use super::timers::Timer;
 use super::{Location, Server};
 use crate::close_code;
 use crate::crypto::{ContentCover, MAX_ROTATIONS, Purpose, SharedPayload, Verified, proven_rotations};
+use crate::dialect::Dialect;
 use crate::wire::{
     DirectoryEntry, ErrorCode, Frame, KeyField, Meta, Payload, PublicKey, Rotation, ServerId, ServerWelcome,
     Timestamp, UserAdvertise, UserId, UserKeyConflict, UserRemove, UserRemoved,
 };
 
-/// The longest advert that is kept: key, attestation, signature, `meta` of 4 KiB, and as many rotations as a chain may
-/// have.
-const MAX_ADVERT_BYTES: usize = 8 * 1024 + MAX_ROTATIONS * 2_560;
+/// The longest advert that is kept, without rotations: key, attestation, signature, `meta` of 4 KiB.
+const MAX_ADVERT_BYTES: usize = 8 * 1024;
+
+/// What each step of a chain adds to that, if the chain holds.
+const ROTATION_BYTES: usize = 2_560;
 
 /// How news from an origin compares with what is known (decisions §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ impl Server {
         if advert.event.is_some() || (advert.meta.is_none() && advert.issued_at.is_some()) {
             return self.dropped("not an advert", advert.user_id.to_string());
         }
-        if frame.frame().text().len() > MAX_ADVERT_BYTES {
+        if frame.frame().text().len() > MAX_ADVERT_BYTES + MAX_ROTATIONS * ROTATION_BYTES {
             return self.dropped("advert is too long", advert.user_id.to_string());
         }
         if origin == self.id {
@@ -71,13 +74,18 @@ impl Server {
         // An advert is one change, and each step of a chain that had to be verified another.
         let steps = claim.key.as_ref().filter(|key| self.is_news(&advert.user_id, key, &advert.rotations));
         let changes = 1 + steps.map_or(0, |_| advert.rotations.len().min(MAX_ROTATIONS));
-        if !(0..changes).all(|_| self.is_within_rate(link_id, &advert.server_id)) {
-            return self.dropped("gossip over its rate", format!("{}: {}", advert.server_id, advert.user_id));
-        }
         let rotations = claim
             .key
             .as_ref()
             .map_or(&[][..], |key| proven_rotations(frame, &advert.user_id, &advert.rotations, key));
+        // A chain that does not hold is no reason to keep its length.
+        let kept = if steps.is_some() { rotations.len() } else { advert.rotations.len() };
+        if frame.frame().text().len() > MAX_ADVERT_BYTES + kept * ROTATION_BYTES {
+            return self.dropped("advert is too long", advert.user_id.to_string());
+        }
+        if !(0..changes).all(|_| self.is_within_rate(link_id, &advert.server_id)) {
+            return self.dropped("gossip over its rate", format!("{}: {}", advert.server_id, advert.user_id));
+        }
         if self.take_claim(link_id, &advert.server_id, &advert.user_id, claim, rotations) {
             self.remember_of(&advert.server_id, frame.frame());
             self.pass_on(link_id, &advert.server_id, frame.frame());
@@ -89,6 +97,7 @@ impl Server {
         // Most claims are under the pinned key: one of both is enough.
         let pinned = self.users.get(&advert.user_id).and_then(|user| user.key.clone());
         let key = pinned.filter(|pinned| key.as_ref() == Some(pinned)).or(key);
+        let accepted = self.is_acceptable(advert);
         let beside = Beside { user: &advert.user_id, server: &advert.server_id, key: key.as_ref() };
         Claim {
             issued_at: advert.issued_at,
@@ -96,8 +105,9 @@ impl Server {
             attested: self.attested(frame, advert),
             text: Some(AdvertText::pack(frame.frame().text(), beside)),
             key,
-            meta: advert.meta.clone().unwrap_or_default(),
-            accepted: self.is_acceptable(advert),
+            // What is refused has its text, to be passed on, and nothing besides.
+            meta: advert.meta.clone().filter(|_| accepted).unwrap_or_default(),
+            accepted,
             payload_hash: super::seen::payload_hash(frame.frame()),
             confirmed: true,
         }
@@ -339,6 +349,12 @@ impl Server {
         ts: Option<Timestamp>,
         welcome: &ServerWelcome,
     ) {
+        // Others than the seed's may leave the list empty whoever is there.
+        let lists =
+            self.dialect(link_id) == Dialect::Seed || welcome.clients.iter().any(|e| e.user_id.is_some());
+        if let Some(peer) = self.peers.get_mut(server) {
+            peer.listed |= lists;
+        }
         for entry in welcome.clients.iter().filter(|entry| entry.server_id.is_none()) {
             let Some(user) = &entry.user_id else { continue };
             let key = entry.pubkey.as_ref().and_then(|field| field.key().ok().cloned());

@@ -13,6 +13,15 @@ use crate::wire::{
     Binary, Payload, Presence, PresenceList, PresenceRequest, Recipient, ServerId, UserId, WireText,
 };
 
+/// The longest PRESENCE that is kept and passed on: as many links as there may be servers, with ids as ours are.
+const MAX_PRESENCE_BYTES: usize = 16 * 1024;
+
+/// A PRESENCE without `links`: envelope, digest and signature, the origin's id three times.
+const PRESENCE_BYTES: usize = 3 * 1024;
+
+/// What an entry of `links` takes beside the id.
+const LINK_BYTES: usize = 3;
+
 impl Server {
     /// What a link that has come up exchanges first.
     pub(super) fn start_sync(&mut self, link: LinkId, server: &ServerId, native: bool, first: bool) {
@@ -30,6 +39,7 @@ impl Server {
         if first {
             if let Some(peer) = self.peers.get_mut(server) {
                 peer.table.claims.values_mut().for_each(|claim| claim.confirmed = false);
+                peer.listed = false;
             }
             self.timers.set(Timer::Relist(server.clone()), self.now.instant + self.config.timing.relist);
         }
@@ -54,13 +64,12 @@ impl Server {
         }
     }
 
-    /// A standard server has had time to list its users; who was known before and is not listed is gone,
-    /// if it listed anybody: those that never list keep theirs until a removal or a failed delivery.
+    /// A standard server has had time to list its users; who was known before and is not listed is gone, if it is one
+    /// that lists: the others keep theirs until a removal or a failed delivery.
     pub(super) fn on_relisted(&mut self, server: &ServerId) {
         let Some(peer) = self.peers.get(server) else { return };
-        let lists = peer.table.claims.values().any(|claim| claim.confirmed);
         let unconfirmed = peer.table.claims.iter().filter(|(_, claim)| !claim.confirmed);
-        let gone: Vec<UserId> = unconfirmed.filter(|_| lists).map(|(user, _)| user.clone()).collect();
+        let gone: Vec<UserId> = unconfirmed.filter(|_| peer.listed).map(|(user, _)| user.clone()).collect();
         for user in gone {
             self.drop_claim(server, &user);
         }
@@ -80,12 +89,20 @@ impl Server {
         let issued_at = self.next_issued_at();
         let digest = digest_of(self.local.iter().map(|(user, session)| (user, session.issued_at)));
         let linked = self.peers.iter().filter(|(_, peer)| peer.record.native && !peer.links.is_empty());
+        let mut room = MAX_PRESENCE_BYTES - PRESENCE_BYTES;
         SharedPayload::new(&Payload::Presence(Presence {
             server_id: self.id.clone(),
             issued_at,
             count: self.local.len() as u64,
             digest: Binary::new(digest),
-            links: linked.map(|(server, _)| server.clone()).collect(),
+            // Whoever is left out gets it twice.
+            links: linked
+                .map(|(server, _)| server.clone())
+                .take_while(|server| {
+                    room = room.saturating_sub(server.as_str().len() + LINK_BYTES);
+                    room > 0
+                })
+                .collect(),
         }))
     }
 
@@ -112,6 +129,11 @@ impl Server {
             return;
         }
         let Ok(digest) = <[u8; 32]>::try_from(presence.digest.bytes()) else { return };
+        if presence.links.len() > self.config.limits.servers
+            || frame.frame().text().len() > MAX_PRESENCE_BYTES
+        {
+            return self.dropped("presence is too long", origin.to_string());
+        }
         let Some(peer) = self.peers.get_mut(origin) else { return };
         let before = peer.table.presence.as_ref().map(|presence| (presence.issued_at, presence.via));
         let is_old = match before {
@@ -121,6 +143,10 @@ impl Server {
         };
         if is_old {
             return;
+        }
+        // Each is kept, written to disk and passed on. What is left out for its rate, the next one makes good.
+        if !peer.presences.take(self.now.instant) {
+            return self.dropped("presence over its rate", origin.to_string());
         }
         let text: WireText = frame.frame().text().clone();
         let fresh_link = direct && before.is_none_or(|(_, via)| via != link_id);

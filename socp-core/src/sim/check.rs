@@ -11,7 +11,7 @@ use super::node::{EPOCH_MS, Store};
 use super::world::{Next, World, micros};
 use crate::client::{MessageKind, Notice};
 use crate::crypto::first_key;
-use crate::server::{Action, LinkId, Record, Report, Server, UserRecord};
+use crate::server::{Action, LinkId, PinRank, Record, Report, Server, UserRecord};
 use crate::wire::{Frame, FrameType, Payload, ServerId, UserId, WireText};
 
 /// The frame that a batch of actions answers.
@@ -123,8 +123,8 @@ impl Checks {
             Record::Server(now) => store.servers.get(&now.server_id).and_then(|was| {
                 let id = &now.server_id;
                 let same_key = was.key == now.key;
-                let allowed =
-                    !id.derives_from(&was.key) && (id.derives_from(&now.key) || now.rank > was.rank);
+                let outranked = now.rank > was.rank && !(was.native && now.rank < PinRank::Bootstrap);
+                let allowed = !id.derives_from(&was.key) && (id.derives_from(&now.key) || outranked);
                 let fell = same_key && (now.rank < was.rank || now.matched < was.matched)
                     || was.native && !now.native;
                 ((!same_key && !allowed) || fell).then(|| format!("{was:?} → {now:?}"))
@@ -132,7 +132,7 @@ impl Checks {
             Record::ForgetServer(id) => store
                 .servers
                 .get(id)
-                .filter(|was| was.rank == crate::server::PinRank::Bootstrap)
+                .filter(|was| was.rank == PinRank::Bootstrap)
                 .map(|was| format!("forgotten: {was:?}")),
             Record::User(now) => store.users.get(&now.user_id).and_then(|was| {
                 let same_key = was.key == now.key;
@@ -156,6 +156,15 @@ impl Checks {
                 let stranger = !store.users.contains_key(&now.member_id);
                 stranger.then(|| format!("a member who is no user: {now:?}"))
             }
+            Record::Delivered(now) => {
+                let twice = store.delivered.iter().any(|was| was.key == now.key);
+                twice.then(|| format!("delivered twice: {now:?}"))
+            }
+            Record::DeliveredUntil { author, until, .. } => {
+                let before = store.delivered_until.get(author);
+                before.filter(|was| until < was).map(|was| format!("{author} until {was} → {until}"))
+            }
+            Record::ForgetAuthor(author) => Some(format!("too many authors for so few people: {author}")),
             Record::ForgetUser(id) => {
                 store.users.get(id).filter(|was| was.proven).map(|was| format!("forgotten: {was:?}"))
             }

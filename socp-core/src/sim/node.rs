@@ -12,8 +12,8 @@ use super::world::{World, micros};
 use crate::Now;
 use crate::crypto::{Admission, RSA_BYTES};
 use crate::server::{
-    Action, Config, DialPolicy, Event, Introducer, LinkId, MemberRecord, Outgoing, Record, Server,
-    ServerRecord, Snapshot, UserRecord,
+    Action, Config, DeliveryRecord, DialPolicy, Event, Introducer, LinkId, MemberRecord, Outgoing, Record,
+    Server, ServerRecord, Snapshot, UserRecord,
 };
 use crate::wire::{Binary, Frame, HostPort, Id, PublicKey, ServerId, UserId, WireText, Wrap};
 
@@ -262,7 +262,7 @@ impl World {
                 }
             }
             Action::Persist(_) => {}
-            Action::Dial { address } => self.dial(Site::Server(server), address.clone()),
+            Action::Dial { address, .. } => self.dial(Site::Server(server), address.clone()),
             Action::Ping { to } => to.iter().for_each(|link| self.ping(*link)),
             Action::Close { link, reason, .. } => self.close(*link, reason),
             Action::Pause { link, until } => {
@@ -291,6 +291,8 @@ pub(super) struct Store {
     pub(super) users: BTreeMap<UserId, UserRecord>,
     pub(super) channel_version: Option<u64>,
     pub(super) members: BTreeMap<UserId, MemberRecord>,
+    pub(super) delivered: Vec<DeliveryRecord>,
+    pub(super) delivered_until: BTreeMap<UserId, u64>,
 }
 
 impl Store {
@@ -317,6 +319,14 @@ impl Store {
             Record::Member(record) => {
                 self.members.insert(record.member_id.clone(), record);
             }
+            Record::Delivered(record) => self.delivered.push(record),
+            Record::DeliveredUntil { author, until, key } => {
+                self.delivered.retain(|kept| kept.key != key);
+                self.delivered_until.insert(author, until);
+            }
+            Record::ForgetAuthor(author) => {
+                self.delivered_until.remove(&author);
+            }
         }
     }
 
@@ -329,6 +339,8 @@ impl Store {
             accounts: Vec::new(),
             channel_version: self.channel_version.unwrap_or(1),
             members: self.members.values().cloned().collect(),
+            delivered: self.delivered.clone(),
+            delivered_until: self.delivered_until.clone().into_iter().collect(),
         }
     }
 }

@@ -65,6 +65,7 @@ pub struct Frame {
     payload_canonical: Box<str>,
     sig: Option<Binary>,
     has_empty_sig: bool,
+    has_empty_to: bool,
 }
 
 /// Why a text is not a frame. All but `TooLong` are answered with `UNKNOWN_TYPE`.
@@ -129,7 +130,9 @@ impl Frame {
         let from = field::<String>("from", fields.from)?.filter(|from| !from.is_empty());
         let from = from.map(|from| from.parse()).transpose();
         let from = from.map_err(|error: super::ids::IdError| envelope("from", &error.to_string()))?;
-        let to = field::<String>("to", fields.to)?.map_or(Recipient::Unnamed, |to| Recipient::parse(&to));
+        let to = field::<String>("to", fields.to)?;
+        let has_empty_to = to.as_ref().is_some_and(String::is_empty);
+        let to = to.map_or(Recipient::Unnamed, |to| Recipient::parse(&to));
         let sig = field::<String>("sig", fields.sig)?;
         let has_empty_sig = sig.as_ref().is_some_and(String::is_empty);
         let sig = sig.filter(|sig| !sig.is_empty());
@@ -145,6 +148,7 @@ impl Frame {
             payload_canonical: payload_canonical.into(),
             sig,
             has_empty_sig,
+            has_empty_to,
             text,
         })
     }
@@ -200,6 +204,11 @@ impl Frame {
     /// Whether `sig` is there and empty: unsigned, as some dialects say it.
     pub fn has_empty_sig(&self) -> bool {
         self.has_empty_sig
+    }
+
+    /// Whether `to` is there and empty: to nobody, as the seed's hellos have it.
+    pub fn has_empty_to(&self) -> bool {
+        self.has_empty_to
     }
 
     /// The frame's text with an envelope that says whose it is and for whom: for users who leave that out.

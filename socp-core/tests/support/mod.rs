@@ -434,7 +434,7 @@ impl World {
                     }
                 }
                 Action::Persist(record) => persist(&mut self.nodes[node].snapshot, record),
-                Action::Dial { address } => self.dial(node, address),
+                Action::Dial { address, .. } => self.dial(node, address),
                 Action::Ping { to } => {
                     for link in to {
                         match self.wires.get(&End::Server(node, link)).copied() {
@@ -698,6 +698,13 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
         Record::Member(record) => {
             snapshot.members.retain(|other| other.member_id != record.member_id);
             snapshot.members.push(record);
+        }
+        Record::ForgetAuthor(id) => snapshot.delivered_until.retain(|(author, _)| *author != id),
+        Record::Delivered(record) => snapshot.delivered.push(record),
+        Record::DeliveredUntil { author, until, key } => {
+            snapshot.delivered.retain(|other| other.key != key);
+            snapshot.delivered_until.retain(|(other, _)| *other != author);
+            snapshot.delivered_until.push((author, until));
         }
         Record::ForgetServer(id) => snapshot.servers.retain(|other| other.server_id != id),
         Record::User(record) => {

@@ -240,6 +240,7 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         accounts,
         privkey_store_bytes,
         wrong_passwords_per_second,
+        registration_burst,
         password_addresses,
         password_checks,
         channel_members,
@@ -260,9 +261,15 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         seen_entries,
         messages_per_second,
         message_burst,
+        public_per_second,
+        public_burst,
+        server_messages_per_second,
+        server_message_burst,
         requests_per_second,
         chunks_per_second,
         chunk_burst,
+        presence_burst,
+        presences_per_second,
         meta_changes,
     } = limits;
     vec![
@@ -299,7 +306,13 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         Field::new(
             "password_addresses",
             Count(password_addresses),
-            "Addresses whose wrong passwords are counted; beyond, who tried least makes room for the next.",
+            "Addresses whose wrong passwords and registrations are counted; beyond, who tried least makes room for \
+             the next.",
+        ),
+        Field::new(
+            "registration_burst",
+            Rate(registration_burst),
+            "Users that may be registered from one address at once.",
         ),
         Field::new(
             "password_checks",
@@ -339,6 +352,18 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
         ),
         Field::new("message_burst", Rate(message_burst), "Direct messages at once."),
         Field::new(
+            "public_per_second",
+            Rate(public_per_second),
+            "Public messages of a user, one to each member; more slows the link down.",
+        ),
+        Field::new("public_burst", Rate(public_burst), "Public messages at once."),
+        Field::new(
+            "server_messages_per_second",
+            Rate(server_messages_per_second),
+            "Messages that another server brings, each of which may cost a signature; more slows its link down.",
+        ),
+        Field::new("server_message_burst", Rate(server_message_burst), "Messages of a server at once."),
+        Field::new(
             "requests_per_second",
             Rate(requests_per_second),
             "Requests for lists and keys on one link; more slows it down.",
@@ -349,6 +374,12 @@ fn limits(limits: &mut Limits) -> Vec<Field<'_>> {
             "Frames of files that a user may send; more slows the link down.",
         ),
         Field::new("chunk_burst", Rate(chunk_burst), "Frames of files at once."),
+        Field::new("presence_burst", Rate(presence_burst), "Digests of one other server at once."),
+        Field::new(
+            "presences_per_second",
+            Rate(presences_per_second),
+            "Digests of one other server after that; more is dropped, and made good by the next.",
+        ),
         Field::new("meta_changes", Rate(meta_changes), "Changes of name that a user may make at once."),
         Field::new("greeting_links", Count(greeting_links), "Links that have not said who they are."),
         Field::new(
@@ -413,6 +444,7 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
         seen,
         learnt_dial,
         meta_change,
+        registration,
     } = timing;
     vec![
         Field::new("heartbeat", Interval(heartbeat), "Between HEARTBEATs and pings."),
@@ -444,6 +476,11 @@ fn timing(timing: &mut Timing) -> Vec<Field<'_>> {
             "password",
             Interval(password),
             "For the check of a password; then the login is given up.",
+        ),
+        Field::new(
+            "registration",
+            Interval(registration),
+            "After this one more user may be registered from an address.",
         ),
         Field::new("channel", Interval(channel), "Between news of the public channel's members."),
         Field::new(

@@ -31,9 +31,9 @@ impl Hub {
                     }
                 }
                 Action::Close { link, code, reason } => self.close(link, code, reason),
-                Action::Dial { address } => {
+                Action::Dial { address, reach } => {
                     debug!(%address, "dialling");
-                    self.context.tasks.spawn(self.context.clone().dial(address));
+                    self.context.tasks.spawn(self.context.clone().dial(address, reach));
                 }
                 Action::Pause { link, until } => {
                     if let Some(handle) = self.links.get(&link) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use socp_core::crypto::{Admission, Refusal, Verified, Verifier};
-use socp_core::server::{Event, LinkId, LinkOrigin};
+use socp_core::server::{Event, LinkId, LinkOrigin, Reach};
 use socp_core::wire::{Frame, HostPort};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -86,8 +86,10 @@ impl Context {
     }
 
     /// Opens a link and runs it, or tells the hub why there is none.
-    pub(super) async fn dial(self, address: HostPort) {
-        let Some(opened) = self.closing.run_until_cancelled(self.dialler.connect(&address)).await else {
+    pub(super) async fn dial(self, address: HostPort, reach: Reach) {
+        let Some(opened) =
+            self.closing.run_until_cancelled(self.dialler.connect_within(&address, reach)).await
+        else {
             return;
         };
         match opened {

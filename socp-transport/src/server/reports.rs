@@ -112,12 +112,16 @@ impl Reporter {
             ConflictOf::Server(_) => "server",
             ConflictOf::Address(_) => "server at",
         };
-        // What the operator listed is bounded; ids are anybody's to make up.
-        let quiet = match pinned_by {
-            PinnedBy::BootstrapList => &mut self.listed,
-            PinnedBy::Store => &mut self.conflicts,
+        // What answers where the operator has us dial is bounded. Ids and keys are anybody's to make up: whoever claims
+        // a listed id with many keys is told of once.
+        let (quiet, news) = match (pinned_by, of) {
+            (PinnedBy::BootstrapList, ConflictOf::Address(_)) => (&mut self.listed, seen.as_str()),
+            (PinnedBy::BootstrapList, ConflictOf::User(_) | ConflictOf::Server(_)) => {
+                (&mut self.conflicts, "")
+            }
+            (PinnedBy::Store, _) => (&mut self.conflicts, seen.as_str()),
         };
-        let Some(hidden) = quiet.is_news(&format!("{what} {subject}"), &seen, Instant::now()) else {
+        let Some(hidden) = quiet.is_news(&format!("{what} {subject}"), news, Instant::now()) else {
             return debug!(what, ?subject, ?pinned, ?seen, "another key than the pinned one was seen again");
         };
         match (pinned_by, replaced) {
@@ -127,6 +131,14 @@ impl Reporter {
                 before = ?pinned,
                 now = ?seen,
                 "a pinned key gave way to one that ranks higher (a proof or the bootstrap list)"
+            ),
+            (PinnedBy::BootstrapList, false) if !matches!(of, ConflictOf::Address(_)) => warn!(
+                what,
+                ?subject,
+                listed = ?pinned,
+                shown = ?seen,
+                hidden,
+                "somebody claims the id of a server of the bootstrap list with another key, and is refused"
             ),
             (PinnedBy::BootstrapList, false) => warn!(
                 what,

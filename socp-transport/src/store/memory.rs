@@ -63,6 +63,16 @@ impl Stored for server::Record {
                     upsert(&mut snapshot.members, record, |kept| &kept.member_id);
                 }
             }
+            Self::Delivered(record) => {
+                if !snapshot.delivered.iter().any(|kept| kept.key == record.key) {
+                    snapshot.delivered.push(record);
+                }
+            }
+            Self::ForgetAuthor(id) => snapshot.delivered_until.retain(|(author, _)| *author != id),
+            Self::DeliveredUntil { author, until, key } => {
+                snapshot.delivered.retain(|kept| kept.key != key);
+                upsert(&mut snapshot.delivered_until, (author, until), |(author, _)| author);
+            }
         }
     }
 }

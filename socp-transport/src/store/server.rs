@@ -3,7 +3,9 @@
 
 use rusqlite::{Connection, Row, params};
 use rusqlite_migration::M;
-use socp_core::server::{AccountRecord, MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord};
+use socp_core::server::{
+    AccountRecord, DeliveryRecord, MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord,
+};
 use socp_core::wire::{Binary, PublicKey};
 
 use super::StoreError;
@@ -57,10 +59,25 @@ const DIALECTS: &str = "ALTER TABLE servers ADD COLUMN dialect TEXT NOT NULL DEF
 /// How a user's key follows from the first one: JSON, as it travels.
 const ROTATIONS: &str = "ALTER TABLE users ADD COLUMN rotations TEXT NOT NULL DEFAULT '[]'";
 
+/// Messages that came from elsewhere, so that they do not come again.
+const DELIVERED: &str = "
+    CREATE TABLE delivered (
+        number INTEGER PRIMARY KEY,
+        key    BLOB NOT NULL UNIQUE,
+        author TEXT NOT NULL,
+        ts     INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE delivered_until (
+        author TEXT PRIMARY KEY NOT NULL,
+        until  INTEGER NOT NULL
+    ) STRICT;
+";
+
 impl Schema for Record {
     const KIND: &'static str = "server";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCS");
-    const MIGRATIONS: &'static [M<'static>] = &[M::up(TABLES), M::up(DIALECTS), M::up(ROTATIONS)];
+    const MIGRATIONS: &'static [M<'static>] =
+        &[M::up(TABLES), M::up(DIALECTS), M::up(ROTATIONS), M::up(DELIVERED)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let state = tables.read("server_state", "SELECT own_id, issued_at FROM server_state", |row| {
@@ -80,7 +97,22 @@ impl Schema for Record {
         let channel_version = version.into_iter().next().unwrap_or(1);
         let sql = "SELECT * FROM group_members WHERE group_id = 'public' ORDER BY member_id";
         let members = tables.read("group_members", sql, member)?;
-        Ok(Snapshot { own_id, issued_at, servers, users, accounts, channel_version, members })
+        let delivered = tables.read("delivered", "SELECT * FROM delivered ORDER BY number", delivery)?;
+        let sql = "SELECT * FROM delivered_until ORDER BY author";
+        let delivered_until = tables.read("delivered_until", sql, |row| {
+            Ok((row.get_ref("author")?.as_str()?.parse()?, unsigned(row, "until")?))
+        })?;
+        Ok(Snapshot {
+            own_id,
+            issued_at,
+            servers,
+            users,
+            accounts,
+            channel_version,
+            members,
+            delivered,
+            delivered_until,
+        })
     }
 
     fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -116,6 +148,20 @@ impl Schema for Record {
                 connection.prepare_cached(sql)?.execute([signed(*version)])
             }
             Self::Member(record) => put_member(record, connection),
+            Self::Delivered(DeliveryRecord { key, author, ts }) => {
+                let sql = "INSERT INTO delivered (key, author, ts) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING";
+                connection.prepare_cached(sql)?.execute(params![key, author.as_str(), signed(*ts)])
+            }
+            Self::DeliveredUntil { author, until, key } => {
+                connection.prepare_cached("DELETE FROM delivered WHERE key = ?1")?.execute(params![key])?;
+                let sql = "INSERT INTO delivered_until VALUES (?1, ?2)
+                           ON CONFLICT (author) DO UPDATE SET until = excluded.until";
+                connection.prepare_cached(sql)?.execute(params![author.as_str(), signed(*until)])
+            }
+            Self::ForgetAuthor(author) => {
+                let sql = "DELETE FROM delivered_until WHERE author = ?1";
+                connection.prepare_cached(sql)?.execute([author.as_str()])
+            }
         }
         .map(drop)
     }
@@ -209,6 +255,14 @@ fn account(row: &Row<'_>) -> Result<AccountRecord, RowError> {
         user_id: row.get_ref("user_id")?.as_str()?.parse()?,
         privkey_store: row.get_ref("privkey_store")?.as_str()?.into(),
         pake_password: row.get_ref("pake_password")?.as_str()?.into(),
+    })
+}
+
+fn delivery(row: &Row<'_>) -> Result<DeliveryRecord, RowError> {
+    Ok(DeliveryRecord {
+        key: row.get("key")?,
+        author: row.get_ref("author")?.as_str()?.parse()?,
+        ts: unsigned(row, "ts")?,
     })
 }
 

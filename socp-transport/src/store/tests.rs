@@ -245,7 +245,7 @@ fn a_servers_older_file_is_brought_up_to_date() {
     drop(store);
     let older = Connection::open(&file).unwrap();
     let undo = "ALTER TABLE users DROP COLUMN rotations; ALTER TABLE servers DROP COLUMN dialect;
-                PRAGMA user_version = 1;";
+                DROP TABLE delivered; DROP TABLE delivered_until; PRAGMA user_version = 1;";
     older.execute_batch(undo).unwrap();
     drop(older);
     let mut store = SqliteStore::<server::Record>::open(&file).unwrap();
@@ -295,7 +295,7 @@ fn steps(user_id: &UserId, tag: u8, there: bool) -> Vec<Rotation> {
 }
 
 fn server_record() -> impl Strategy<Value = server::Record> {
-    use server::{AccountRecord, MemberRecord, PinRank, Record, ServerRecord, UserRecord};
+    use server::{AccountRecord, DeliveryRecord, MemberRecord, PinRank, Record, ServerRecord, UserRecord};
     let rank = prop_oneof![
         Just(PinRank::Claimed),
         Just(PinRank::Introduced),
@@ -319,6 +319,14 @@ fn server_record() -> impl Strategy<Value = server::Record> {
                 let key = key(tag);
                 Record::Server(ServerRecord { server_id, key, rank, native, dialect, address, matched })
             }),
+        (any::<u8>(), id(), 0..=i64::MAX as u64)
+            .prop_map(|(tag, author, ts)| Record::Delivered(DeliveryRecord { key: [tag; 32], author, ts })),
+        (any::<u8>(), id(), 0..=i64::MAX as u64).prop_map(|(tag, author, until)| Record::DeliveredUntil {
+            author,
+            until,
+            key: [tag; 32]
+        }),
+        id().prop_map(Record::ForgetAuthor),
         id().prop_map(Record::ForgetServer),
         id().prop_map(Record::ForgetUser),
         (2..=i64::MAX as u64).prop_map(Record::ChannelVersion),

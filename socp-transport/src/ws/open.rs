@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use socp_core::server::Reach;
 use socp_core::wire::HostPort;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -115,21 +116,33 @@ impl Dialler {
         self.connect_at(address, "/").await
     }
 
+    /// The same, if the address leads where it may.
+    ///
+    /// # Errors
+    /// As [`Dialler::connect`], and if it leads elsewhere.
+    pub(crate) async fn connect_within(&self, address: &HostPort, reach: Reach) -> Result<Socket, OpenError> {
+        self.open(address, "/", reach).await
+    }
+
     /// The same at a path, which begins with `/`.
     ///
     /// # Errors
     /// As [`Dialler::connect`].
     pub(crate) async fn connect_at(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
+        self.open(address, path, Reach::EVERYWHERE).await
+    }
+
+    async fn open(&self, address: &HostPort, path: &str, reach: Reach) -> Result<Socket, OpenError> {
         let plain_is_fine = PlainRefused::unless(self.allow_plain, address.host(), address);
         let open = async {
             match (self.said.get(address), plain_is_fine) {
-                (Some(Scheme::Wss), _) | (None, Err(_)) => self.over_tls(address, path).await,
+                (Some(Scheme::Wss), _) | (None, Err(_)) => self.over_tls(address, path, reach).await,
                 (Some(Scheme::Ws), refused) => {
                     refused?;
-                    self.plainly(address, path).await
+                    self.plainly(address, path, reach).await
                 }
-                (None, Ok(())) => match self.plainly(address, path).await {
-                    Err(error) if error.hints_at_tls() => self.over_tls(address, path).await,
+                (None, Ok(())) => match self.plainly(address, path, reach).await {
+                    Err(error) if error.hints_at_tls() => self.over_tls(address, path, reach).await,
                     opened => opened,
                 },
             }
@@ -138,16 +151,16 @@ impl Dialler {
         timeout(limit, open).await.unwrap_or(Err(OpenError::TimedOut(limit)))
     }
 
-    async fn plainly(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
-        let stream = Stream::plain(tcp(address).await?);
+    async fn plainly(&self, address: &HostPort, path: &str, reach: Reach) -> Result<Socket, OpenError> {
+        let stream = Stream::plain(tcp(address, reach).await?);
         self.greet(Scheme::Ws, address, path, stream).await
     }
 
-    async fn over_tls(&self, address: &HostPort, path: &str) -> Result<Socket, OpenError> {
+    async fn over_tls(&self, address: &HostPort, path: &str, reach: Reach) -> Result<Socket, OpenError> {
         let name = tls::server_name(address.host())
             .ok_or_else(|| OpenError::Tls("no certificate can be for this host's name".into()))?;
         let connector = self.roots.connector().await;
-        let stream = tcp(address).await?;
+        let stream = tcp(address, reach).await?;
         let stream =
             connector.connect(name, stream).await.map_err(|error| match tls::handshake_failure(&error) {
                 Some(why) => OpenError::Tls(why.into()),
@@ -169,10 +182,23 @@ impl Dialler {
     }
 }
 
-async fn tcp(address: &HostPort) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((address.host(), address.port())).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// Names and numbers are judged by what they resolve to: that is where it goes.
+async fn tcp(address: &HostPort, reach: Reach) -> io::Result<TcpStream> {
+    let resolved = lookup_host((address.host(), address.port())).await?;
+    let mut trouble = io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "it leads to no address that this server dials on others' word (`dial`)",
+    );
+    for socket in resolved.filter(|socket| reach.allows(socket.ip())) {
+        match TcpStream::connect(socket).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => trouble = error,
+        }
+    }
+    Err(trouble)
 }
 
 /// Answers the handshakes of somebody who dialled us, TLS first if this is a port for it. Any path is fine.
