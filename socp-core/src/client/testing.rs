@@ -338,6 +338,24 @@ pub(super) fn user_removed(id: &str) -> Action {
 /// When a scene starts, by the wall clock.
 pub(super) const START: u64 = 1_800_000_000_000;
 
+/// What a store would have kept of it for the next run, but for pins.
+pub(super) fn remembered(actions: &[Action]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for action in actions {
+        match action {
+            Action::Persist(Record::Shown(shown)) => snapshot.shown.push(shown.clone()),
+            Action::Persist(Record::Doubtful(digest)) => snapshot.doubtful.push(*digest),
+            Action::Persist(Record::Forgotten(forgotten)) => {
+                snapshot.shown.retain(|shown| shown.from != forgotten.from || shown.ts > forgotten.until);
+                snapshot.forgotten.retain(|other| other.from != forgotten.from);
+                snapshot.forgotten.push(forgotten.clone());
+            }
+            _ => {}
+        }
+    }
+    snapshot
+}
+
 /// A key is pinned at that time, of somebody without a name.
 pub(super) fn pinned(id: &str, key: &str) -> Action {
     Action::Persist(Record::UserPin(UserPin::new(&user(id), &public(key), Timestamp(START))))

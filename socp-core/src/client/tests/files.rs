@@ -730,19 +730,53 @@ fn what_does_not_prove_whose_it_is_is_never_taken_unasked() {
 
 #[test]
 fn an_offer_counts_once_across_restarts() {
-    let mut scene = alice();
-    let actions = scene.offered("bob", "f", 10);
-    let repeat = told_dropped("file was offered before", "bob");
-    let shown = actions.iter().find_map(|action| match action {
-        Action::Persist(Record::Shown(digest)) => Some(*digest),
-        _ => None,
-    });
-    let start = Payload::FileStart(start_of("bob", "f", 10));
-    assert_eq!(scene.receive_from("bob", &start), *std::slice::from_ref(&repeat));
-    let snapshot = Snapshot { shown: shown.into_iter().collect(), ..Snapshot::default() };
-    let mut restarted = Scene::with(config("alice"), snapshot);
-    restarted.log_in(vec![entry("bob", None)]);
-    assert_eq!(restarted.receive_from("bob", &start), [repeat]);
+    let junk = |start: &mut FileStart| start.content_sig = Some(Binary::new(vec![1; 512]));
+    let unsigned = |start: &mut FileStart| start.content_sig = None;
+    type Spoil = fn(&mut FileStart);
+    let cases: [(Spoil, bool); 3] = [(|_| {}, true), (unsigned, false), (junk, false)];
+    for (spoil, proven) in cases {
+        let mut scene = alice();
+        let mut start = start_of("bob", "f", 10);
+        spoil(&mut start);
+        let actions = scene.receive_from("bob", &Payload::FileStart(start.clone()));
+        let [FileNotice::Offered { verified, .. }] = file_notices(&actions)[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(verified.is_ok(), proven);
+        let snapshot = remembered(&actions);
+        let repeat = told_dropped("file was offered before", "bob");
+        let again = Payload::FileStart(start.clone());
+        assert_eq!(scene.receive_from("bob", &again), *std::slice::from_ref(&repeat));
+        let mut restarted = Scene::with(config("alice"), snapshot);
+        restarted.log_in(vec![entry("bob", None)]);
+        assert_eq!(restarted.receive_from("bob", &again), *std::slice::from_ref(&repeat));
+        // Nor does another signature make it another one.
+        junk(&mut start);
+        assert_eq!(restarted.receive_from("bob", &Payload::FileStart(start)), [repeat]);
+        // What was not proven does not shadow the real one.
+        let real = restarted.offered("bob", "f", 10);
+        assert_eq!(file_notices(&real).len(), usize::from(!proven));
+    }
+}
+
+#[test]
+fn a_flood_of_offers_makes_nobody_elses_new_again() {
+    let mut small = config("alice");
+    small.limits.shown = 4;
+    let mut scene = scene(small);
+    let mut last = scene.offered("bob", "f", 10);
+    for n in 0..20 {
+        last = scene.command(1, Command::File(FileCommand::Reject(None)));
+        let start =
+            FileStart { ts: Some(Timestamp(START + n)), ..start_of("carol", &format!("flood-{n}"), 10) };
+        let start = sign_manifest(FileStart { content_sig: None, ..start }, &fake_key("carol"));
+        last.extend(scene.receive_from("carol", &Payload::FileStart(start.expect("fake keys do not fail"))));
+    }
+    assert_eq!(file_notices(&last).len(), 2);
+    scene.command(1, Command::File(FileCommand::Reject(None)));
+    let repeat = |who: &str| [told_dropped("file was offered before", who)];
+    assert_eq!(scene.offered("bob", "f", 10), repeat("bob"));
+    assert_eq!(scene.offered("carol", "flood-0", 10), repeat("carol"), "its own, too");
 }
 
 #[test]

@@ -342,7 +342,12 @@ fn a_file_of_nobody_in_particular_is_offered_as_that_and_never_taken_unasked() {
         content_sig: None,
     };
     let offered = scene.receive(&Payload::FileStartDeliver(start));
-    let [Action::File(FileAction::Expect(_)), Action::Notify(Notice::File(offer))] = &offered[..] else {
+    let [
+        Action::Persist(Record::Doubtful(_)),
+        Action::File(FileAction::Expect(_)),
+        Action::Notify(Notice::File(offer)),
+    ] = &offered[..]
+    else {
         panic!("{offered:?}")
     };
     let FileNotice::Offered { transfer, verified, accepted, .. } = offer else { panic!("{offer:?}") };
