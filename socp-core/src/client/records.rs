@@ -91,6 +91,11 @@ impl UserPin {
             name: None,
         }
     }
+
+    /// Whether the key was compared in person, or one was that signed for it.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.verified.is_some() || self.vouched
+    }
 }
 
 /// The state that survived.
