@@ -474,6 +474,7 @@ fn hello_again(world: &mut World, user: usize, key: PublicKey, meta: Option<Meta
         ext: Vec::new(),
         meta,
         rotations: Vec::new(),
+        nonce: None,
     };
     world.user_sends(user, Recipient::Unnamed, &Payload::UserHello(hello));
     world.run();
@@ -532,6 +533,7 @@ fn a_hello_on_a_sessions_link_changes_nothing_but_the_meta_and_not_too_often() {
         ext: Vec::new(),
         meta: Some(Meta::named("unsigned")),
         rotations: Vec::new(),
+        nonce: None,
     };
     let from = world.users[alice].id.clone();
     let text = support::unsigned(from.id(), Recipient::Unnamed, START_MS, &Payload::UserHello(hello));

@@ -57,6 +57,17 @@ pub struct ServerPin {
     pub server_id: ServerId,
     /// Its key.
     pub key: PublicKey,
+    /// Whether it ever put our nonce into its LOGIN_CHALLENGE ✚: from then on one without it is no word of its, but a
+    /// recording.
+    pub echoes: bool,
+}
+
+impl ServerPin {
+    /// Whether both are the same server at the same address.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        let Self { address, server_id, key, echoes: _ } = self;
+        *address == other.address && *server_id == other.server_id && *key == other.key
+    }
 }
 
 /// A user's pinned key.

@@ -17,6 +17,7 @@ use crate::wire::{
 use crate::{Deadline, Now};
 
 use super::draft::Content;
+use super::session::Phase;
 use super::{
     Action, Client, Command, Config, Draft, DraftId, ErrorCode, Event, Frame, MessageKind, Notice, Payload,
     PublicKey, Record, SentTo, ServerId, Snapshot, Timestamp, UserId, UserPin,
@@ -227,7 +228,15 @@ impl Scene {
             server_id: self.server_id.clone(),
             pubkey: self.server.0.clone().into(),
             after: None,
+            client_nonce: None,
         })
+    }
+
+    /// The same, of a server that shows that it was made for this login.
+    pub(super) fn fresh_challenge(&self) -> Payload {
+        let Payload::LoginChallenge(challenge) = self.challenge() else { panic!("it is one") };
+        let Phase::Open(link) = &self.client.phase else { panic!("a link is open") };
+        Payload::LoginChallenge(LoginChallenge { client_nonce: Some(link.nonce), ..challenge })
     }
 
     pub(super) fn logged_in(&self) -> Payload {

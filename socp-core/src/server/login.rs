@@ -103,7 +103,7 @@ impl Server {
     fn send_challenge(&mut self, link: LinkId, user: &UserId, nonce: crate::wire::Nonce) {
         let (server_id, pubkey) = (self.id.clone(), self.config.key.clone().into());
         let after = self.users.get(user).and_then(|entry| self.remotely_attested(user, entry.key.as_ref()?));
-        let challenge = LoginChallenge { nonce, server_id, pubkey, after };
+        let challenge = LoginChallenge { nonce, server_id, pubkey, after, client_nonce: None };
         self.send(link, Recipient::from(user), &Payload::LoginChallenge(challenge));
     }
 

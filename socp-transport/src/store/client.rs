@@ -66,11 +66,14 @@ const AUTHORS: &str = "
     ) STRICT;
 ";
 
+/// Whether a server has shown that it is no recording.
+const ECHOES: &str = "ALTER TABLE server_pins ADD COLUMN echoes INTEGER NOT NULL DEFAULT 0;";
+
 impl Schema for Record {
     const KIND: &'static str = "client";
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SOCC");
     const MIGRATIONS: &'static [M<'static>] =
-        &[M::up(TABLES), M::up(PEOPLE), M::up(ROTATIONS), M::up(NAMES), M::up(AUTHORS)];
+        &[M::up(TABLES), M::up(PEOPLE), M::up(ROTATIONS), M::up(NAMES), M::up(AUTHORS), M::up(ECHOES)];
 
     fn load(tables: &Tables<'_>) -> Result<Snapshot, StoreError> {
         let mut servers =
@@ -79,6 +82,7 @@ impl Schema for Record {
                     address: row.get_ref("address")?.as_str()?.parse()?,
                     server_id: row.get_ref("server_id")?.as_str()?.parse()?,
                     key: PublicKey::from_der(row.get_ref("pubkey")?.as_blob()?)?,
+                    echoes: row.get("echoes")?,
                 })
             })?;
         // By host, then port as a number, which is not the order of their text.
@@ -118,11 +122,12 @@ impl Schema for Record {
 
     fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self {
-            Self::ServerPin(ServerPin { address, server_id, key }) => {
-                let sql = "INSERT INTO server_pins (address, server_id, pubkey) VALUES (?1, ?2, ?3)
-                           ON CONFLICT (address) DO UPDATE SET
-                               server_id = excluded.server_id, pubkey = excluded.pubkey";
-                let row = params![address.to_string(), server_id.as_str(), key.spki()];
+            Self::ServerPin(ServerPin { address, server_id, key, echoes }) => {
+                let sql =
+                    "INSERT INTO server_pins (address, server_id, pubkey, echoes) VALUES (?1, ?2, ?3, ?4)
+                           ON CONFLICT (address) DO UPDATE SET server_id = excluded.server_id,
+                               pubkey = excluded.pubkey, echoes = excluded.echoes";
+                let row = params![address.to_string(), server_id.as_str(), key.spki(), echoes];
                 connection.prepare_cached(sql)?.execute(row)
             }
             Self::UserPin(UserPin { user_id, key, since, verified, vouched, rotations, name }) => {

@@ -221,7 +221,8 @@ fn a_clients_older_file_is_brought_up_to_date() {
     let undo = "ALTER TABLE user_pins DROP COLUMN since; ALTER TABLE user_pins DROP COLUMN verified;
                 ALTER TABLE user_pins DROP COLUMN rotations; ALTER TABLE user_pins DROP COLUMN vouched;
                 ALTER TABLE user_pins DROP COLUMN name; DROP TABLE profile; DROP TABLE shown_of;
-                DROP TABLE forgotten; DROP TABLE doubtful; PRAGMA user_version = 1;";
+                DROP TABLE forgotten; DROP TABLE doubtful; ALTER TABLE server_pins DROP COLUMN echoes;
+                PRAGMA user_version = 1;";
     older.execute_batch(undo).unwrap();
     older.execute("INSERT INTO user_pins VALUES ('bob', ?1)", [key(1).spki()]).unwrap();
     drop(older);
@@ -291,7 +292,8 @@ fn what_was_shown_is_known_across_versions_and_restarts() {
     let file = directory.path().join("client.db");
     drop(SqliteStore::<client::Record>::open(&file).unwrap());
     let older = Connection::open(&file).unwrap();
-    let undo = "DROP TABLE shown_of; DROP TABLE forgotten; DROP TABLE doubtful; PRAGMA user_version = 4;";
+    let undo = "DROP TABLE shown_of; DROP TABLE forgotten; DROP TABLE doubtful;
+                ALTER TABLE server_pins DROP COLUMN echoes; PRAGMA user_version = 4;";
     older.execute_batch(undo).unwrap();
     for number in 0..3 {
         older.execute("INSERT INTO shown (digest) VALUES (?1)", [digest(number)]).unwrap();
@@ -393,8 +395,8 @@ fn time() -> impl Strategy<Value = Option<Timestamp>> {
 fn client_record() -> impl Strategy<Value = client::Record> {
     use client::{Record, ServerPin, UserPin};
     prop_oneof![
-        (address(), id(), any::<u8>()).prop_map(|(address, server_id, tag)| {
-            Record::ServerPin(ServerPin { address, server_id, key: key(tag) })
+        (address(), id(), any::<u8>(), any::<bool>()).prop_map(|(address, server_id, tag, echoes)| {
+            Record::ServerPin(ServerPin { address, server_id, key: key(tag), echoes })
         }),
         (id(), any::<u8>(), time(), time(), any::<bool>(), proptest::option::of(".{0,8}")).prop_map(
             |(user_id, tag, since, verified, vouched, name)| {

@@ -202,6 +202,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
                     server_id: scene.server_id.clone(),
                     pubkey: key,
                     after: None,
+                    client_nonce: None,
                 };
                 scene.receive(&Payload::LoginChallenge(challenge))
             }

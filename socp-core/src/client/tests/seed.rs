@@ -171,6 +171,7 @@ fn with_its_key_a_seed_is_believed_only_what_it_signed() {
         address: config.address.clone(),
         server_id: scene.server_id.clone(),
         key: scene.server_key(),
+        echoes: false,
     };
     assert_eq!(scene.receive(&scene.logged_in())[0], Action::Persist(Record::ServerPin(pin.clone())));
     assert_eq!(scene.receive(&list(&["alice"])), [ready(&scene, true)]);
