@@ -573,7 +573,10 @@ impl Client {
             None => sending.waiting.retain(|waiting| waiting.id != id),
         }
         sending.failed += 1;
-        sending.why = Some(Fiasco::Stopped(transfer));
+        // That it was stopped says more than what failed before; the first of several stands for all.
+        if !matches!(sending.why, Some(Fiasco::Stopped(_))) {
+            sending.why = Some(Fiasco::Stopped(transfer));
+        }
         self.finish_sending(source, out);
     }
 

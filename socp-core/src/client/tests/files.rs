@@ -554,7 +554,9 @@ fn one_command_stops_a_file_for_everybody() {
             Notice::File(FileNotice::Stopped { reference, transfer, others }) => {
                 (*reference, format!("stopped {} and {others:?}", transfer.id))
             }
-            Notice::File(FileNotice::Cancelled { reference, .. }) => (*reference, "cancelled".into()),
+            Notice::File(FileNotice::Cancelled { reference, transfer }) => {
+                (*reference, format!("cancelled {}", transfer.id))
+            }
             Notice::File(FileNotice::Sent { reference, to, .. }) => (*reference, format!("{to:?}")),
             other => panic!("{other:?}"),
         });
@@ -570,7 +572,7 @@ fn one_command_stops_a_file_for_everybody() {
         offering(&mut scene);
         let actions = scene.command(2, Command::File(FileCommand::Cancel(id)));
         assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None); 2]);
-        assert_eq!(ended(&actions), [(2, stopped.to_owned()), (1, "cancelled".to_owned())]);
+        assert_eq!(ended(&actions), [(2, stopped.to_owned()), (1, "cancelled 1".to_owned())]);
         assert_eq!(scene.client.files.sizes(), [0, 0, 0]);
     }
     // Who has it keeps it.
