@@ -8,8 +8,8 @@ use crate::crypto::{Purpose, RSA_BYTES, Verified};
 use crate::wire::{AckStatus, ErrorCode, FileChunk, FileEnd, FileStart, Frame, FrameType, UserId};
 
 use super::super::api::{Action, Doubt, Notice};
-use super::super::inbox::{failed, shown_digest};
-use super::super::label::escape_detail;
+use super::super::inbox::failed;
+use super::super::label::{escape_detail, escape_label, quote_label};
 use super::super::limits::{Limits, Timing};
 use super::super::shown::{digest_before, offer_digest};
 use super::super::{Client, dropped};
@@ -186,7 +186,9 @@ impl Client {
         refused.push_back((now.instant, from.clone()));
         let file_id = start.file_id.clone();
         self.acknowledge(now, from, file_id, AckStatus::Refused, None, Some(why), out);
-        let detail = format!("{name} of {} was refused: this client {why}", self.directory.named(from));
+        let name = escape_label(name);
+        let (name, who) = (quote_label(&name), self.directory.named(from));
+        let detail = format!("{name} of {who} was refused: this client {why}");
         failed(out, None, own_code("REFUSED"), &detail);
     }
 

@@ -470,7 +470,8 @@ impl Client {
                 fail("REFUSED", "does not take it")
             }
             (AckStatus::Expired, _) => {
-                Err((ErrorCode::Timeout, format!("{label} has not accepted it in time").into()))
+                let who = quote_label(&label);
+                Err((ErrorCode::Timeout, format!("{who} has not accepted it in time").into()))
             }
             (AckStatus::Cancelled, _) => fail("CANCELLED", "has cancelled it"),
             (AckStatus::Failed, _) => fail("FAILED", "could not save it"),
@@ -622,7 +623,12 @@ impl Client {
                 return out.push(Action::Notify(Notice::File(failed)));
             }
             (None, Some(Fiasco::Failed(_, (code, why)))) => {
-                return failed(out, Some(reference), code, &format!("{name} has reached nobody: {why}"));
+                return failed(
+                    out,
+                    Some(reference),
+                    code,
+                    &format!("{} has reached nobody: {why}", quote_label(&name)),
+                );
             }
             (None, Some(Fiasco::NotOffered((code, why)))) => return failed(out, Some(reference), code, &why),
             (None, None) => return failed(out, Some(reference), ErrorCode::Timeout, "not sent"),

@@ -973,6 +973,39 @@ fn the_user_decides_and_the_other_end_is_told() {
     assert!(file_actions(&actions).contains(&&FileAction::Drop(TransferId(1))));
 }
 
+/// What others call themselves and their files must not pass for our own words.
+#[test]
+fn names_in_sentences_are_set_off() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob", Some("bob) or 9 (x of carol"))]);
+    let whose = r#""bob) or 9 (x of carol""#;
+    let offer = |scene: &mut Scene, file_id: &str, size: u64| {
+        let start = FileStart { name: "cat of bob, accepted".into(), ..start_of("bob", file_id, size) };
+        scene.receive_from("bob", &Payload::FileStart(start))
+    };
+    offer(&mut scene, "f", 10);
+    offer(&mut scene, "g", 10);
+    let which = format!(
+        r#"which one: 1 ("cat of bob, accepted" of {whose}), 2 ("cat of bob, accepted" of {whose})?"#
+    );
+    let no_file = ErrorCode::Other("NO_FILE".into());
+    assert_eq!(scene.accept(2), [failed(2, no_file, &which)]);
+    let actions = offer(&mut scene, "h", (64 << 20) + 1);
+    let refused =
+        format!(r#""cat of bob, accepted" of {whose} was refused: this client takes at most 64 MiB"#);
+    assert!(
+        matches!(notices(&actions)[..], [Notice::Failed { detail, .. }] if **detail == *refused),
+        "{actions:?}"
+    );
+    let (_, start) = scene.offer(3, "bob", 10);
+    let actions = scene.answer("bob", &start, AckStatus::Expired, None);
+    let late = format!("{whose} has not accepted it in time");
+    assert!(
+        matches!(file_notices(&actions)[..], [FileNotice::Failed { detail, .. }] if **detail == *late),
+        "{actions:?}"
+    );
+}
+
 #[test]
 fn quitting_tells_the_other_ends() {
     let mut scene = alice();
