@@ -220,6 +220,7 @@ async fn login(address: &str, number: u64, signer: Arc<PrivateKey>) {
         ext: Vec::new(),
         meta: Some(Meta::named("Alice Liddell")),
         rotations: Vec::new(),
+        nonce: None,
     };
     let frame = |payload: Payload| {
         let shared = SharedPayload::new(&payload);

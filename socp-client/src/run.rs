@@ -328,6 +328,12 @@ impl Session {
                     was.address, self.pins
                 ));
             }
+            Notice::ServerNotFresh { server } => {
+                self.lost = Some(format!(
+                    "what answers at {} may be a recording; only if its operator confirms that the server runs an older version now, remove {}, which also holds the known keys of users",
+                    server.address, self.pins
+                ));
+            }
             Notice::Reconnected
             | Notice::Disconnected { .. }
             | Notice::LoginRefused { retrying: true, .. }

@@ -372,7 +372,7 @@ fn coloured(line: &str) -> String {
         file if file.starts_with("file") => "35",
         "login" => "33",
         "error" | "login refused" | "replaced" => "31",
-        "KEY CHANGED" | "KEY CONFLICT" | "SERVER CHANGED" => "1;37;41",
+        "KEY CHANGED" | "KEY CONFLICT" | "SERVER CHANGED" | "SERVER NOT FRESH" => "1;37;41",
         _ => "1",
     };
     format!("\x1b[{colour}m[{tag}]\x1b[0m{rest}")

@@ -139,6 +139,7 @@ fn hello_of(world: &World, user: usize, enc_pubkey: Option<PublicKey>, meta: Opt
         ext: Vec::new(),
         meta,
         rotations: Vec::new(),
+        nonce: None,
     })
 }
 

@@ -57,8 +57,9 @@ impl Peer {
     fn log_in(&mut self, server: &PrivateKey, provider: &dyn Verifier, online: DirectoryEntry) {
         let server_id = ServerId::from(Id::derived_from(server.public_key()));
         let pubkey = server.public_key().clone().into();
+        let (nonce, server_id_too) = (Nonce([3; 32]), server_id.clone());
         let challenge =
-            LoginChallenge { nonce: Nonce([3; 32]), server_id: server_id.clone(), pubkey, after: None };
+            LoginChallenge { nonce, server_id: server_id_too, pubkey, after: None, client_nonce: None };
         let session = UserLoggedIn {
             user_id: self.client.user_id().clone(),
             server_id: Some(server_id),

@@ -57,6 +57,7 @@ fn seed_hello() -> Payload {
         ext: Vec::new(),
         meta,
         rotations: Vec::new(),
+        nonce: None,
     })
 }
 

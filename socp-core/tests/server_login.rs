@@ -474,6 +474,7 @@ fn hello_again(world: &mut World, user: usize, key: PublicKey, meta: Option<Meta
         ext: Vec::new(),
         meta,
         rotations: Vec::new(),
+        nonce: None,
     };
     world.user_sends(user, Recipient::Unnamed, &Payload::UserHello(hello));
     world.run();
@@ -532,6 +533,7 @@ fn a_hello_on_a_sessions_link_changes_nothing_but_the_meta_and_not_too_often() {
         ext: Vec::new(),
         meta: Some(Meta::named("unsigned")),
         rotations: Vec::new(),
+        nonce: None,
     };
     let from = world.users[alice].id.clone();
     let text = support::unsigned(from.id(), Recipient::Unnamed, START_MS, &Payload::UserHello(hello));
@@ -562,4 +564,28 @@ fn strict_ids_refuse_a_name_and_close() {
     assert_eq!(world.nodes[0].machine.counts().links, 0);
     let alice = world.login(0, "alice", 2);
     assert!(world.users[alice].online);
+}
+
+/// What the server signed for one login is no answer to the next: the client knows its own nonce again.
+#[test]
+fn a_challenge_carries_the_nonce_of_the_hello_and_a_renewal_needs_none() {
+    let mut world = World::started(1);
+    for nonce in [None, Some(Nonce([5; 32]))] {
+        let alice = world.connect(0, 1);
+        let hello = serde_json::json!({ "pubkey": KeyField::from(key(1)), "auth": ["pss"], "nonce": nonce });
+        let hello = Payload::UserHello(serde_json::from_value(hello).expect("a hello"));
+        world.user_sends(alice, Recipient::Unnamed, &hello);
+        world.run();
+        let echoed = |world: &World| -> Vec<Option<Nonce>> {
+            let challenges = world.users[alice].inbox.iter().filter_map(|frame| match frame.payload() {
+                Payload::LoginChallenge(challenge) => Some(challenge.client_nonce),
+                _ => None,
+            });
+            challenges.collect()
+        };
+        assert_eq!(echoed(&world), [nonce]);
+        world.advance(12 * 3_600_000 + 1_000);
+        assert_eq!(echoed(&world), [nonce, None]);
+        world.log_out(alice);
+    }
 }

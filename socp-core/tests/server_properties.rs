@@ -234,6 +234,7 @@ impl Pair {
                     // On the session's own link it is a change of name.
                     meta: (pick % 3 > 0).then(|| Meta::named(&pick.to_string())),
                     rotations: Vec::new(),
+                    nonce: None,
                 };
                 let Some(id) = self.link(*link) else { return Ok(()) };
                 let fresh = |peer: &&mut Peer| peer.user.is_none() && peer.server.is_none() && !peer.dialled;

@@ -51,6 +51,7 @@ fn login_as(world: &mut World, node: usize, id: &UserId, seed: u64, rotations: V
         ext: Vec::new(),
         meta: Some(Meta::named("alice")),
         rotations,
+        nonce: None,
     };
     world.user_sends(user, Recipient::Named("server".into()), &Payload::UserHello(hello));
     world.run();

@@ -131,6 +131,11 @@ impl Pool {
         queue.push(room, job)
     }
 
+    /// How many jobs of a lane wait for a thread.
+    pub fn waiting(&self, lane: Lane) -> usize {
+        QUEUED_JOBS.saturating_sub(self.queue(lane).room.available_permits())
+    }
+
     /// How many threads there are.
     pub fn threads(&self) -> usize {
         self.threads.len()
@@ -281,6 +286,7 @@ mod tests {
             pool.try_spawn(lane, move || order.lock().unwrap().push(lane)).unwrap()
         };
         let jobs = [note(Lane::Bulk), note(Lane::Bulk), note(Lane::Chat)];
+        assert_eq!((pool.waiting(Lane::Bulk), pool.waiting(Lane::Chat)), (2, 1));
         go.send(()).unwrap();
         blocked.await.unwrap();
         for job in jobs {

@@ -44,7 +44,7 @@ pub struct Config {
     pub limits: Limits,
     /// Intervals and timeouts.
     pub timing: Timing,
-    /// 32 bytes of chance from the system, for jitter.
+    /// 32 bytes of chance from the system, for nonces, ids and jitter.
     pub seed: [u8; 32],
 }
 
@@ -242,6 +242,12 @@ pub enum Notice {
         /// The one that answered.
         now: ServerPin,
     },
+    /// Our server has shown before that its words are made for the login under way, and these are not, or they were made
+    /// for another: somebody may play back a recording. There is no retry.
+    ServerNotFresh {
+        /// The server as it is pinned, or as it calls itself.
+        server: ServerPin,
+    },
     /// The client has stopped for good.
     Stopped,
     /// A user has become known.
@@ -388,6 +394,7 @@ impl Notice {
             | Self::Password(_)
             | Self::Replaced { .. }
             | Self::ServerChanged { .. }
+            | Self::ServerNotFresh { .. }
             | Self::Stopped
             | Self::UserAdded { .. }
             | Self::UserRemoved { .. }

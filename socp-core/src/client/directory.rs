@@ -40,6 +40,9 @@ pub(super) struct Directory {
     odd_ids: BTreeMap<Box<str>, BTreeSet<UserId>>,
     /// All whom we ever met, by the name that they had last.
     met: BTreeMap<Box<str>, BTreeSet<UserId>>,
+    /// Those of `met` whose keys were compared in person, or follow from such: their names are nobody else's, whether
+    /// they are online or not.
+    trusted: BTreeMap<Box<str>, BTreeSet<UserId>>,
     /// Bytes of [`User::meta`], of all users together.
     meta_bytes: usize,
     /// Counts sessions: who was not confirmed in this one is missing.
@@ -109,6 +112,7 @@ impl Directory {
             names: BTreeMap::new(),
             odd_ids: BTreeMap::new(),
             met: BTreeMap::new(),
+            trusted: BTreeMap::new(),
             meta_bytes: 0,
             session: 0,
             limits: limits.clone(),
@@ -242,22 +246,27 @@ impl Directory {
         changes
     }
 
+    /// The only place where a pin changes: the indexes change with it.
     fn pin(&mut self, pin: UserPin) {
-        if let Some(name) = &pin.name {
-            self.met.entry(name.clone()).or_default().insert(pin.user_id.clone());
+        let id = pin.user_id.clone();
+        if let Some(UserPin { name: Some(before), .. }) = self.pins.get(&id) {
+            forget(&mut self.met, before, &id);
+            forget(&mut self.trusted, before, &id);
         }
-        self.pins.insert(pin.user_id.clone(), pin);
+        if let Some(name) = &pin.name {
+            self.met.entry(name.clone()).or_default().insert(id.clone());
+            if pin.is_trusted() {
+                self.trusted.entry(name.clone()).or_default().insert(id.clone());
+            }
+        }
+        self.pins.insert(id, pin);
     }
 
     /// A user whom we know is called so. Whether that is news.
     fn call(&mut self, id: &UserId, name: Option<&str>) -> bool {
-        let Some(pin) = self.pins.get_mut(id).filter(|pin| pin.name.as_deref() != name) else { return false };
-        if let Some(before) = std::mem::replace(&mut pin.name, name.map(Into::into)) {
-            forget(&mut self.met, &before, id);
-        }
-        if let Some(name) = name {
-            self.met.entry(name.into()).or_default().insert(id.clone());
-        }
+        let Some(pin) = self.pins.get(id).filter(|pin| pin.name.as_deref() != name) else { return false };
+        let called = UserPin { name: name.map(Into::into), ..pin.clone() };
+        self.pin(called);
         true
     }
 
@@ -276,9 +285,9 @@ impl Directory {
 
     /// Marks a pinned key as compared in person, or takes the mark away.
     pub(super) fn verify(&mut self, id: &UserId, verified: Option<Timestamp>) -> Option<UserPin> {
-        let pin = self.pins.get_mut(id)?;
-        pin.verified = verified;
-        Some(pin.clone())
+        let marked = UserPin { verified, ..self.pins.get(id)?.clone() };
+        self.pin(marked.clone());
+        Some(marked)
     }
 
     /// What is kept of a user's key, online or not.
@@ -355,11 +364,15 @@ impl Directory {
 
     /// What people call a user: the display name, if nobody else has it and it is nobody else's id; else the name
     /// with the shortest beginning of the id that tells its bearers apart; without a name the id. Who is not online
-    /// goes by the last name, told apart from everybody who has it or had it last.
+    /// goes by the last name, told apart from everybody who has it or had it last. What somebody was called last whose
+    /// key was compared in person is nobody else's name.
     pub(super) fn label(&self, id: &UserId) -> Box<str> {
         let online = self.is_known(id);
         let Some(name) = self.name(id) else {
             let shown = escape_label(id.as_str());
+            if self.is_name_of_trusted(&shown, id) {
+                return format!("{shown}{SUFFIX_MARK}{shown}").into();
+            }
             // A stranger must not pass for somebody whose name its id is.
             let taken = self.names.contains_key(shown.as_str()) || self.met.contains_key(shown.as_str());
             return if !online && (taken || is_reserved(&shown)) {
@@ -368,7 +381,8 @@ impl Directory {
                 shown.into()
             };
         };
-        let bearers = [self.names.get(name), self.met.get(name).filter(|_| !online)];
+        let absent = if online { &self.trusted } else { &self.met };
+        let bearers = [self.names.get(name), absent.get(name)];
         let others = |set: &BTreeSet<UserId>| set.len() > usize::from(set.contains(id));
         let alone = !bearers.iter().flatten().any(|set| others(set)) && !is_reserved(name);
         if alone && !name.contains(SUFFIX_MARK) && !self.is_id_of_another(name, id) {
@@ -393,6 +407,11 @@ impl Directory {
         }
     }
 
+    /// Whether somebody else whose key was compared is or was called so.
+    fn is_name_of_trusted(&self, name: &str, id: &UserId) -> bool {
+        self.trusted.get(name).is_some_and(|bearers| bearers.iter().any(|bearer| bearer != id))
+    }
+
     fn is_id_of_another(&self, shown: &str, id: &UserId) -> bool {
         let known = |other: &UserId| self.is_known(other) || self.pins.contains_key(other);
         let by_id = shown.parse::<UserId>().ok().filter(known);
@@ -404,9 +423,22 @@ impl Directory {
         *id == self.own || self.users.contains_key(id)
     }
 
-    /// Whom a label or id means, of those online.
+    /// Whom a label or id means, of those online. Nobody is meant by what may mean somebody who is not, and whose key was
+    /// compared in person.
     pub(super) fn resolve(&self, to: &str) -> Result<UserId, Unresolved> {
-        self.find(to, &self.names, |id| self.is_known(id))
+        let found = self.find(to, &self.names, |id| self.is_known(id))?;
+        let absent = |id: &UserId| *id != found && !self.is_known(id);
+        if *self.label(&found) == *to || (found.as_str() == to && !self.is_name_of_trusted(to, &found)) {
+            return Ok(found);
+        }
+        let also = match self.find(to, &self.trusted, |id| self.pins.get(id).is_some_and(UserPin::is_trusted))
+        {
+            Ok(id) if absent(&id) => vec![self.label(&id)],
+            Err(Unresolved::Ambiguous(labels)) => labels,
+            Ok(_) | Err(Unresolved::Unknown) => return Ok(found),
+        };
+        let labels: BTreeSet<_> = [self.label(&found)].into_iter().chain(also).collect();
+        Err(Unresolved::Ambiguous(labels.into_iter().collect()))
     }
 
     /// Whom a label or id means. What stands exactly so on the screen, or is an id, counts first; then a
@@ -427,7 +459,10 @@ impl Directory {
             let bearers = names.get(name).into_iter().flatten();
             bearers.filter(move |id| !suffix.is_empty() && escape_label(id.as_str()).starts_with(suffix))
         });
-        let loose: BTreeSet<&UserId> = named.chain(suffixed).chain(odd).collect();
+        // Who has no name and whose id is somebody's name stands there as the id twice.
+        let twice = to.split_at_checked(to.len() / 2).and_then(|(one, _)| one.parse::<UserId>().ok());
+        let twice = twice.filter(|id| is_meant(id) && *self.label(id) == *to);
+        let loose: BTreeSet<&UserId> = named.chain(suffixed).chain(odd).chain(&twice).collect();
         let labelled = loose.iter().copied().filter(|id| *self.label(id) == *to);
         let exact: BTreeSet<&UserId> = labelled.chain(&by_id).collect();
         let found = if exact.is_empty() { loose } else { exact };

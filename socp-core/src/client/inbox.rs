@@ -1,54 +1,28 @@
 //! Received messages: opened a few at a time, shown once and in order (decisions §3, §6).
 
-use std::collections::{BTreeSet, VecDeque};
-
-use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
 
 use crate::Now;
 use crate::crypto::{ContentInput, CryptoError, RSA_BYTES};
-use crate::wire::{Binary, ErrorCode, Frame, Message, Timestamp, UserId};
+use crate::wire::{ErrorCode, Frame, Message, Timestamp, UserId};
 
 use super::api::{Action, Doubt, MessageKind, Notice, Text};
 use super::label::escape_detail;
 use super::parts::{Place, ShownPart};
-use super::records::Record;
 use super::sealed::{ContentCheck, Opened, SealedMessage, Unreadable};
+use super::shown::{Memory, digest_before, message_digest};
 use super::{Client, dropped};
 
-/// Messages on their way to the screen, and digests of those that got there.
+/// Why a repeat is dropped.
+const SHOWN_BEFORE: &str = "message was shown before";
+
+/// Messages on their way to the screen, and what got there.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pending: VecDeque<Pending>,
     /// The number of the first of `pending`; the others follow.
     first: u64,
-    shown: Shown,
-    /// Messages shown as not verified, for this run. Apart from the others: anybody can send those, and
-    /// enough of them would make us forget what was verified.
-    doubtful: Shown,
-}
-
-/// Digests of messages, bounded: the oldest go first.
-#[derive(Debug, Default)]
-struct Shown {
-    digests: BTreeSet<[u8; 32]>,
-    order: VecDeque<[u8; 32]>,
-}
-
-impl Shown {
-    fn contains(&self, digest: &[u8; 32]) -> bool {
-        self.digests.contains(digest)
-    }
-
-    fn remember(&mut self, digest: [u8; 32], max: usize) {
-        if self.digests.insert(digest) {
-            self.order.push_back(digest);
-        }
-        while self.order.len() > max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.digests.remove(&oldest);
-            }
-        }
-    }
+    pub(super) memory: Memory,
 }
 
 #[derive(Debug)]
@@ -76,32 +50,12 @@ enum State {
 }
 
 impl Inbox {
-    pub(super) fn new(shown: Vec<[u8; 32]>, max_shown: usize) -> Self {
-        let mut remembered = Shown::default();
-        for digest in shown {
-            remembered.remember(digest, max_shown);
-        }
-        Self { pending: VecDeque::new(), first: 0, shown: remembered, doubtful: Shown::default() }
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { pending: VecDeque::new(), first: 0, memory }
     }
 
     pub(super) fn len(&self) -> usize {
         self.pending.len()
-    }
-
-    /// Whether what is proven to be somebody's was not shown yet.
-    pub(super) fn is_new(&self, digest: [u8; 32]) -> bool {
-        !self.shown.contains(&digest)
-    }
-
-    /// Its repeats will be dropped, across restarts.
-    pub(super) fn remember_shown(&mut self, digest: [u8; 32], max: usize, out: &mut Vec<Action>) {
-        self.shown.remember(digest, max);
-        out.push(Action::Persist(Record::Shown(digest)));
-    }
-
-    #[cfg(test)]
-    pub(super) fn shown_len(&self) -> usize {
-        self.shown.digests.len()
     }
 }
 
@@ -124,7 +78,17 @@ impl Client {
             (None, Some(author)) => UserId::from(author.clone()),
             (None, None) => return dropped(out, "message names no sender", ""),
         };
-        if message.ciphertext.bytes().len() != RSA_BYTES {
+        let ciphertext = message.ciphertext.bytes();
+        let digest = message_digest(&from, ciphertext);
+        let before = digest_before(&from, ciphertext, message.content_sig.as_ref());
+        if self.inbox.memory.is_known(&digest, &before) {
+            return dropped(out, SHOWN_BEFORE, from.as_str());
+        }
+        if ciphertext.len() != RSA_BYTES {
+            if self.inbox.memory.was_doubtful(&digest) {
+                return dropped(out, SHOWN_BEFORE, from.as_str());
+            }
+            self.inbox.memory.remember_doubtful(digest, out);
             let label = self.directory.named(&from);
             let detail = format!("message of {label} is not one RSA block and cannot be decrypted").into();
             return out.push(Action::Notify(Notice::Failed {
@@ -133,15 +97,14 @@ impl Client {
                 detail,
             }));
         }
-        let digest = shown_digest(&from, message.ciphertext.bytes(), message.content_sig.as_ref());
-        if self.inbox.shown.contains(&digest) {
-            return dropped(out, "message was shown before", from.as_str());
-        }
         if self.inbox.pending.len() >= self.config.limits.received_messages {
             return dropped(out, "too many messages at once", from.as_str());
         }
         let ts = message.ts.or(message.original_ts).or(frame.ts());
         let check = self.content_check(kind, &from, ts, message);
+        if check.is_err() && self.inbox.memory.was_doubtful(&digest) {
+            return dropped(out, SHOWN_BEFORE, from.as_str());
+        }
         // What is not its author's is part of nothing.
         let place = self.place_of(kind, &from, message).filter(|_| check.is_ok());
         let key = check.as_ref().ok().map(|check| &check.key);
@@ -213,47 +176,58 @@ impl Client {
 
     fn show(&mut self, arrived: Arrived, opened: Opened, out: &mut Vec<Action>) {
         let Arrived { kind, from, ts, digest, place } = arrived;
-        let label = self.directory.named(&from);
-        let text = match opened.text {
-            Ok(text) => Text::from(text),
-            Err(why) => {
-                // Its author has signed it, and may not have known yet.
-                let ours_before = why == Unreadable::Crypto(CryptoError::Undecryptable)
-                    && opened.verified.is_ok()
-                    && !self.config.rotations.is_empty();
-                let detail = match ours_before {
-                    true => format!(
-                        "message of {label}: not sealed for your key, perhaps for your previous one; ask for it again"
-                    ),
-                    false => format!("message of {label}: {why}"),
-                };
-                let detail = detail.into();
-                return out.push(Action::Notify(Notice::Failed {
-                    reference: None,
-                    code: ErrorCode::InvalidSig,
-                    detail,
-                }));
-            }
-        };
         // The pin may have changed while the message was at the border.
         let verified = opened.verified.and_then(|key| match self.key_of(&from) {
             Some(pin) if pin.id() == key => Ok(()),
             Some(_) | None => Err(Doubt::OtherKey),
         });
-        let before = self.inbox.shown.contains(&digest);
-        if before || (verified.is_err() && self.inbox.doubtful.contains(&digest)) {
-            return dropped(out, "message was shown before", from.as_str());
+        let memory = &mut self.inbox.memory;
+        let repeated = match verified {
+            Ok(()) => memory.was_shown(&from, ts, &digest),
+            Err(_) => memory.was_doubtful(&digest),
+        };
+        if repeated {
+            return dropped(out, SHOWN_BEFORE, from.as_str());
         }
-        let max = self.config.limits.shown;
+        let lasts = match opened.text {
+            Ok(_) | Err(Unreadable::NotText | Unreadable::Crypto(CryptoError::Undecryptable)) => true,
+            // Another time the provider may not fail.
+            Err(Unreadable::Crypto(_)) => false,
+        };
+        match (verified, &place, &opened.text) {
+            // It is remembered with the text that it is a part of.
+            (Ok(()), Some(_), Ok(_)) => {}
+            (Ok(()), _, _) if lasts => memory.remember(&from, ts, digest, out),
+            // A twin whose time a relay has altered must not shadow the real one.
+            (Err(_), _, _) if lasts => memory.remember_doubtful(digest, out),
+            (_, _, _) => {}
+        }
+        let text = match opened.text {
+            Ok(text) => Text::from(text),
+            Err(why) => return self.tell_unreadable(&from, why, verified.is_ok(), out),
+        };
         match (verified, place) {
             (Ok(()), Some(place)) => {
-                return self.show_part(place, ShownPart { text, ts, digest }, opened.whole, out);
+                self.show_part(place, ShownPart { text, ts, digest }, opened.whole, out);
             }
-            (Ok(()), None) => self.inbox.remember_shown(digest, max, out),
-            // A twin whose time a relay has altered must not shadow the real one.
-            (Err(_), _) => self.inbox.doubtful.remember(digest, max),
+            (verified, _) => self.notify_message(kind, &from, text, verified, ts, out),
         }
-        self.notify_message(kind, &from, text, verified, ts, out);
+    }
+
+    fn tell_unreadable(&self, from: &UserId, why: Unreadable, verified: bool, out: &mut Vec<Action>) {
+        let label = self.directory.named(from);
+        // Its author has signed it, and may not have known yet.
+        let ours_before = why == Unreadable::Crypto(CryptoError::Undecryptable)
+            && verified
+            && !self.config.rotations.is_empty();
+        let detail = match ours_before {
+            true => format!(
+                "message of {label}: not sealed for your key, perhaps for your previous one; ask for it again"
+            ),
+            false => format!("message of {label}: {why}"),
+        };
+        let (code, detail) = (ErrorCode::InvalidSig, detail.into());
+        out.push(Action::Notify(Notice::Failed { reference: None, code, detail }));
     }
 
     pub(super) fn notify_message(
@@ -268,16 +242,6 @@ impl Client {
         let (from, label) = (from.clone(), self.directory.label(from));
         out.push(Action::Notify(Notice::Message { kind, from, label, text, verified, ts }));
     }
-}
-
-/// What makes two messages or offers the same, whatever the envelope says.
-pub(super) fn shown_digest(from: &UserId, content: &[u8], signature: Option<&Binary>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [from.as_str().as_bytes(), content, signature.map_or(&[][..], |sig| sig.bytes())] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
 }
 
 /// A mistake or failure of ours that no code of the standard fits.

@@ -33,8 +33,10 @@ pub struct Limits {
     pub received_messages: usize,
     /// Long texts of others that are not complete, of 7 KiB each at most.
     pub long_texts: usize,
-    /// Digests of shown messages.
+    /// Shown messages and offers that are remembered and proven to be their authors'.
     pub shown: usize,
+    /// The same of those that are not.
+    pub doubtful: usize,
     /// Longest file, sent or received, in bytes (decisions §1).
     pub file_bytes: u64,
     /// Transfers to others at one time, and recipients of one file.
@@ -80,6 +82,7 @@ impl Default for Limits {
             received_messages: 4_096,
             long_texts: 64,
             shown: super::MAX_SHOWN,
+            doubtful: super::MAX_DOUBTFUL,
             file_bytes: 64 * 1024 * 1024,
             files_out: 256,
             files_out_per_user: 8,

@@ -20,6 +20,7 @@ mod roster;
 mod sealed;
 mod seed;
 mod session;
+mod shown;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -58,6 +59,7 @@ use parts::Parts;
 use profile::Profile;
 use seed::Held;
 use session::{Outage, Phase, Stage};
+use shown::Memory;
 
 /// The client machine.
 #[derive(Debug)]
@@ -106,8 +108,10 @@ impl Clock {
 
 impl Client {
     /// A client at rest: its deadline, which is now, makes it dial.
-    pub fn new(config: Config, snapshot: Snapshot, now: Now) -> Self {
-        let Snapshot { servers, users, shown, meta } = snapshot;
+    pub fn new(config: Config, mut snapshot: Snapshot, now: Now) -> Self {
+        let memory = Memory::new(&mut snapshot, &config.limits);
+        let Snapshot { servers, users, meta, shown: _, forgotten: _, doubtful: _, shown_before: _ } =
+            snapshot;
         let meta = meta.unwrap_or_else(|| config.meta.clone());
         let config = Config { timing: config.timing.clone().sane(), meta, ..config };
         let limits = &config.limits;
@@ -121,7 +125,7 @@ impl Client {
             directory: Directory::new(config.user_id.clone(), &config.meta, users, limits),
             missing_until: None,
             outbox: Outbox::default(),
-            inbox: Inbox::new(shown, limits.shown),
+            inbox: Inbox::new(memory),
             strangers: VecDeque::new(),
             parts: Parts::default(),
             files: Files::default(),

@@ -414,10 +414,8 @@ impl Client {
             let Some(Sent { reference, to, .. }) = self.outbox.sent.remove(ts) else { return false };
             let named = self.directory.named(&to);
             // Servers know people by their ids.
-            let why = match report.detail.contains(to.as_str()) {
-                true => report.detail.replace(to.as_str(), &named),
-                false => format!("{named}: {}", report.detail),
-            };
+            let why = renamed(&report.detail, to.as_str(), &named);
+            let why = why.unwrap_or_else(|| format!("{named}: {}", report.detail));
             failed(out, Some(reference), report.code.clone(), &why);
             return true;
         }
@@ -430,8 +428,9 @@ impl Client {
         };
         let Some(id) = drafts.iter().find(|(_, piece)| meant(piece)).map(|(id, _)| *id) else { return false };
         let Some(piece) = self.outbox.take_draft(id) else { return false };
-        let detail = report.detail.replace(piece.to.as_str(), &self.directory.named(&piece.to));
-        self.settle_piece(&piece, Err((report.code.clone(), detail.into())), out);
+        let detail = renamed(&report.detail, piece.to.as_str(), &self.directory.named(&piece.to));
+        let detail = detail.map_or_else(|| report.detail.clone(), Into::into);
+        self.settle_piece(&piece, Err((report.code.clone(), detail)), out);
         true
     }
 
@@ -552,6 +551,45 @@ impl Client {
     pub(super) fn on_list_timeout(&mut self, out: &mut Vec<Action>) {
         for reference in self.outbox.listing.take().into_iter().flat_map(|listing| listing.references) {
             failed(out, Some(reference), ErrorCode::Timeout, "the server did not answer");
+        }
+    }
+}
+
+/// A server's words with somebody's name in place of the id; none if it is not in there. An id may be as short as a
+/// letter, so only where it stands as a word.
+fn renamed(words: &str, id: &str, name: &str) -> Option<String> {
+    let continues = |character: char| character.is_alphanumeric() || "-_".contains(character);
+    let mut renamed = String::new();
+    let mut from = 0;
+    for (at, _) in words.match_indices(id) {
+        let end = at + id.len();
+        let alone = !words[..at].ends_with(continues) && !words[end..].starts_with(continues);
+        if alone {
+            renamed.push_str(&words[from..at]);
+            renamed.push_str(name);
+            from = end;
+        }
+    }
+    renamed.push_str(&words[from..]);
+    (from > 0).then_some(renamed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::renamed;
+
+    #[test]
+    fn an_id_in_a_servers_words_gives_way_to_the_name_only_where_it_is_a_word() {
+        for (words, id, expected) in [
+            ("e is not here", "e", Some("bob is not here")),
+            ("there is no user e.", "e", Some("there is no user bob.")),
+            ("user \"e\" (e) left", "e", Some("user \"bob\" (bob) left")),
+            ("the server of e-2 is gone", "e", None),
+            ("nobody", "e", None),
+            ("4567-aa", "4567-aa", Some("bob")),
+            ("é: ée", "é", Some("bob: ée")),
+        ] {
+            assert_eq!(renamed(words, id, "bob").as_deref(), expected, "{words}");
         }
     }
 }

@@ -193,7 +193,7 @@ impl Client {
     ) {
         let Some(first) = parts.first() else { return };
         for part in parts {
-            self.inbox.remember_shown(part.digest, self.config.limits.shown, out);
+            self.inbox.memory.remember(from, part.ts, part.digest, out);
         }
         self.notify_message(*kind, from, text.into(), verified, first.ts, out);
     }

@@ -11,12 +11,42 @@ pub enum Record {
     UserPin(UserPin),
     /// What others see of us, since we changed it.
     Meta(Meta),
-    /// A message or an offered file was shown; its repeats are dropped. Only the newest [`MAX_SHOWN`] need be kept.
-    Shown([u8; 32]),
+    /// A message or an offered file was shown, proven to be its author's; its repeats are dropped. The machine says what
+    /// need not be kept any more: [`Record::Forgotten`].
+    Shown(Shown),
+    /// What was shown of an author until then is a repeat without being remembered singly: insert or replace by author,
+    /// and drop each [`Record::Shown`] of that author that is not newer.
+    Forgotten(Forgotten),
+    /// The digest of a message or an offer that was told of without being proven. Only the newest [`MAX_DOUBTFUL`] need be
+    /// kept.
+    Doubtful([u8; 32]),
 }
 
-/// How many shown messages are remembered.
+/// How many shown messages and offers are remembered that are proven to be their authors'.
 pub const MAX_SHOWN: usize = 20_000;
+
+/// How many are remembered that are not: as many, in 1.5 MB.
+pub const MAX_DOUBTFUL: usize = 20_000;
+
+/// A message or an offered file that was shown, by its author and the time that the author signed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shown {
+    /// Its author.
+    pub from: UserId,
+    /// When it was signed, by the author's clock.
+    pub ts: Timestamp,
+    /// What it is.
+    pub digest: [u8; 32],
+}
+
+/// Until when nothing of an author is new any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The author; somebody with a pin, or we ourselves.
+    pub from: UserId,
+    /// The newest time of what was forgotten, by the author's clock.
+    pub until: Timestamp,
+}
 
 /// Which server was met at an address (decisions §4): a change stops the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +57,17 @@ pub struct ServerPin {
     pub server_id: ServerId,
     /// Its key.
     pub key: PublicKey,
+    /// Whether it ever put our nonce into its LOGIN_CHALLENGE ✚: from then on one without it is no word of its, but a
+    /// recording.
+    pub echoes: bool,
+}
+
+impl ServerPin {
+    /// Whether both are the same server at the same address.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        let Self { address, server_id, key, echoes: _ } = self;
+        *address == other.address && *server_id == other.server_id && *key == other.key
+    }
 }
 
 /// A user's pinned key.
@@ -61,6 +102,11 @@ impl UserPin {
             name: None,
         }
     }
+
+    /// Whether the key was compared in person, or one was that signed for it.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.verified.is_some() || self.vouched
+    }
 }
 
 /// The state that survived.
@@ -70,8 +116,14 @@ pub struct Snapshot {
     pub servers: Vec<ServerPin>,
     /// Pins of the users met.
     pub users: Vec<UserPin>,
-    /// Digests of the messages shown, oldest first.
-    pub shown: Vec<[u8; 32]>,
+    /// What was shown and is proven, by author, time and digest.
+    pub shown: Vec<Shown>,
+    /// Until when nothing is new any more, by author.
+    pub forgotten: Vec<Forgotten>,
+    /// What was told of without being proven, oldest first.
+    pub doubtful: Vec<[u8; 32]>,
+    /// What versions before these remembered of either kind, by other digests. No record adds to it.
+    pub shown_before: Vec<[u8; 32]>,
     /// The last [`Record::Meta`], if there ever was one; beats the one in the config.
     pub meta: Option<Meta>,
 }

@@ -135,8 +135,8 @@ impl Client {
             let user_id = self.config.user_id.clone();
             out.push(Action::Notify(Notice::Password(PasswordNotice::Found { user_id })));
         }
-        let hello =
-            UserHello { auth: Vec::new(), meta: None, rotations: Vec::new(), ..self.hello(Meta::empty()) };
+        let native = self.hello(Meta::empty());
+        let hello = UserHello { auth: Vec::new(), meta: None, rotations: Vec::new(), nonce: None, ..native };
         self.send_frame(now, Recipient::Unnamed, &Payload::UserHello(hello), out);
     }
 
@@ -151,10 +151,16 @@ impl Client {
     /// USER_HELLO_ACK: the server wants a password.
     pub(super) fn on_hello_ack(&mut self, now: Now, out: &mut Vec<Action>) {
         let Phase::Open(Link { stage, .. }) = &self.phase else { return };
-        match stage {
-            Stage::Greeting if self.config.dialect.is_none() => self.greet_seed(now, out),
-            Stage::Password(Step::Hello) => self.send_password(now, Step::LoggingIn, out),
-            Stage::Greeting | Stage::Proving | Stage::Password(_) | Stage::Syncing { .. } | Stage::Ready => {}
+        let stale = self.pin.clone().filter(|pin| pin.echoes);
+        match (stage, stale) {
+            // A server that logs in by key wants no password of the same user: so it was recorded elsewhere.
+            (Stage::Greeting, Some(server)) => self.on_stale(server, out),
+            (Stage::Greeting, None) if self.config.dialect.is_none() => self.greet_seed(now, out),
+            (Stage::Password(Step::Hello), _) => self.send_password(now, Step::LoggingIn, out),
+            (
+                Stage::Greeting | Stage::Proving | Stage::Password(_) | Stage::Syncing { .. } | Stage::Ready,
+                _,
+            ) => {}
         }
     }
 

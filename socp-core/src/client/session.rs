@@ -8,7 +8,7 @@ use crate::crypto::{Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Ve
 use crate::dialect::Dialect;
 use crate::wire::{
     Directory as DirectoryPage, Empty, ErrorCode, ErrorReport, Frame, LoginChallenge, LoginProof, Meta,
-    Payload, Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
+    Nonce, Payload, Recipient, ServerId, Timestamp, UserHello, UserId, UserLoggedIn,
 };
 use crate::{Now, close_code};
 
@@ -56,6 +56,10 @@ pub(super) struct Link {
     unproven: Option<ServerId>,
     /// How the server signs.
     pub(super) hint: Option<SignatureForm>,
+    /// What our hellos on this link carry.
+    pub(super) nonce: Nonce,
+    /// Whether the server has shown that it knows it: it is no recording.
+    pub(super) fresh: bool,
 }
 
 /// How far the login has come.
@@ -101,6 +105,8 @@ impl Client {
                 return dropped(out, "a link that was not asked for", "");
             }
         }
+        let mut nonce = [0; 32];
+        self.chance.fill_bytes(&mut nonce);
         self.phase = Phase::Open(Link {
             opened: now.instant,
             heard: now.instant,
@@ -114,12 +120,18 @@ impl Client {
             listed: now.instant,
             unproven: None,
             hint: None,
+            nonce: Nonce(nonce),
+            fresh: false,
         });
         self.greet(now, out);
     }
 
     /// Who we are, and what others see of us.
     pub(super) fn hello(&self, meta: Meta) -> UserHello {
+        let nonce = match &self.phase {
+            Phase::Open(link) => Some(link.nonce),
+            Phase::Waiting { .. } | Phase::Dialling | Phase::Locked | Phase::Stopped => None,
+        };
         UserHello {
             client: Some(self.config.program.clone()),
             pubkey: Some(self.config.key.clone().into()),
@@ -128,6 +140,7 @@ impl Client {
             ext: Vec::new(),
             meta: Some(meta),
             rotations: self.config.rotations.clone(),
+            nonce,
         }
     }
 
@@ -310,17 +323,26 @@ impl Client {
     /// LOGIN_CHALLENGE (decisions §4), at the login and when the server renews its attestation of us.
     fn on_login_challenge(&mut self, now: Now, challenge: &LoginChallenge, out: &mut Vec<Action>) {
         let Ok(key) = challenge.pubkey.key() else { return };
+        let Phase::Open(link) = &self.phase else { return };
+        let echoed = self.echoes();
+        let (is_stale, is_echo) = match challenge.client_nonce {
+            Some(nonce) => (nonce != link.nonce, true),
+            // One that follows on a fresh one need not say so again.
+            None => (echoed && !link.fresh, false),
+        };
         let met = ServerPin {
             address: self.config.address.clone(),
             server_id: challenge.server_id.clone(),
             key: key.clone(),
+            echoes: echoed || is_echo,
         };
         match &self.pin {
-            Some(pin) if *pin != met => {
+            Some(pin) if !pin.is_of(&met) => {
                 out.push(Action::Notify(Notice::ServerChanged { was: pin.clone(), now: met }));
                 return self.stop("another server answers at this address", out);
             }
-            Some(_) => {}
+            _ if is_stale => return self.on_stale(met, out),
+            Some(pin) if *pin == met => {}
             None if self.server_key().is_some_and(|given| *given != met.key) => {
                 let (code, wrong) =
                     (ErrorCode::BadKey, "the server has another key than the one that you gave");
@@ -328,12 +350,13 @@ impl Client {
                 out.push(Action::Notify(Notice::LoginRefused { code, detail, retrying: false }));
                 return self.stop(wrong, out);
             }
-            None => {
+            Some(_) | None => {
                 out.push(Action::Persist(Record::ServerPin(met.clone())));
                 self.pin = Some(met);
             }
         }
         let Phase::Open(link) = &mut self.phase else { return };
+        link.fresh |= is_echo;
         let too_soon =
             link.answered.is_some_and(|at| now.instant < at.saturating_add(self.config.timing.challenge));
         if too_soon {
@@ -357,6 +380,17 @@ impl Client {
         self.send_to_server(now, &Payload::LoginProof(proof), out);
     }
 
+    /// Whether our server is known to show that it is no recording.
+    pub(super) fn echoes(&self) -> bool {
+        self.pin.as_ref().is_some_and(|pin| pin.echoes)
+    }
+
+    /// What our server signed was not made for this login: somebody may play back an earlier one.
+    pub(super) fn on_stale(&mut self, server: ServerPin, out: &mut Vec<Action>) {
+        out.push(Action::Notify(Notice::ServerNotFresh { server }));
+        self.stop("the server's answer is not fresh", out);
+    }
+
     fn on_user_logged_in(&mut self, now: Now, frame: &Frame, session: &UserLoggedIn, out: &mut Vec<Action>) {
         let own_key = session.pubkey.as_ref().is_none_or(|field| field.key() == Ok(&self.config.key));
         let wrong = if session.user_id != self.config.user_id {
@@ -366,11 +400,16 @@ impl Client {
         } else {
             None
         };
+        let stale = self.pin.clone().filter(|pin| pin.echoes);
         let Phase::Open(link) = &mut self.phase else { return };
-        match link.stage {
-            Stage::Greeting | Stage::Proving | Stage::Password(_) => {}
+        match (link.stage, stale) {
+            (Stage::Greeting | Stage::Proving, Some(server)) if !link.fresh => {
+                return self.on_stale(server, out);
+            }
+            // A login by password, which the user wants, is without challenge.
+            (Stage::Greeting | Stage::Proving | Stage::Password(_), _) => {}
             // The answer to a renewed proof.
-            Stage::Syncing { .. } | Stage::Ready => return,
+            (Stage::Syncing { .. } | Stage::Ready, _) => return,
         }
         if let Some(wrong) = wrong {
             let detail = wrong.into();
@@ -386,7 +425,8 @@ impl Client {
             let server_id = ServerId::from(named.clone());
             match self.config.server_key.clone() {
                 Some(key) => {
-                    let pin = ServerPin { address: self.config.address.clone(), server_id, key };
+                    let pin =
+                        ServerPin { address: self.config.address.clone(), server_id, key, echoes: false };
                     out.push(Action::Persist(Record::ServerPin(pin.clone())));
                     self.pin = Some(pin);
                 }

@@ -17,6 +17,7 @@ use crate::wire::{
 use crate::{Deadline, Now};
 
 use super::draft::Content;
+use super::session::Phase;
 use super::{
     Action, Client, Command, Config, Draft, DraftId, ErrorCode, Event, Frame, MessageKind, Notice, Payload,
     PublicKey, Record, SentTo, ServerId, Snapshot, Timestamp, UserId, UserPin,
@@ -227,7 +228,15 @@ impl Scene {
             server_id: self.server_id.clone(),
             pubkey: self.server.0.clone().into(),
             after: None,
+            client_nonce: None,
         })
+    }
+
+    /// The same, of a server that shows that it was made for this login.
+    pub(super) fn fresh_challenge(&self) -> Payload {
+        let Payload::LoginChallenge(challenge) = self.challenge() else { panic!("it is one") };
+        let Phase::Open(link) = &self.client.phase else { panic!("a link is open") };
+        Payload::LoginChallenge(LoginChallenge { client_nonce: Some(link.nonce), ..challenge })
     }
 
     pub(super) fn logged_in(&self) -> Payload {
@@ -337,6 +346,24 @@ pub(super) fn user_removed(id: &str) -> Action {
 
 /// When a scene starts, by the wall clock.
 pub(super) const START: u64 = 1_800_000_000_000;
+
+/// What a store would have kept of it for the next run, but for pins.
+pub(super) fn remembered(actions: &[Action]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for action in actions {
+        match action {
+            Action::Persist(Record::Shown(shown)) => snapshot.shown.push(shown.clone()),
+            Action::Persist(Record::Doubtful(digest)) => snapshot.doubtful.push(*digest),
+            Action::Persist(Record::Forgotten(forgotten)) => {
+                snapshot.shown.retain(|shown| shown.from != forgotten.from || shown.ts > forgotten.until);
+                snapshot.forgotten.retain(|other| other.from != forgotten.from);
+                snapshot.forgotten.push(forgotten.clone());
+            }
+            _ => {}
+        }
+    }
+    snapshot
+}
 
 /// A key is pinned at that time, of somebody without a name.
 pub(super) fn pinned(id: &str, key: &str) -> Action {

@@ -9,7 +9,7 @@ use super::{Server, Session};
 use crate::close_code;
 use crate::crypto::{Purpose, SharedPayload, Verified, proven_rotations};
 use crate::wire::{
-    Attestation, ErrorCode, HostPort, LoginChallenge, LoginProof, Meta, Payload, PublicKey, Recipient,
+    Attestation, ErrorCode, HostPort, LoginChallenge, LoginProof, Meta, Nonce, Payload, PublicKey, Recipient,
     Rotation, UserAdvertise, UserHello, UserId, UserLoggedIn, UserRemove,
 };
 
@@ -19,6 +19,8 @@ struct Hello {
     key: PublicKey,
     rotations: Vec<Rotation>,
     meta: Meta,
+    /// The client's, to be put into the challenge.
+    nonce: Option<Nonce>,
 }
 
 /// A login that is complete but for the tables.
@@ -53,7 +55,7 @@ impl Server {
             return self.refuse_login(link_id, frame, ErrorCode::BadKey, self.other_key(&user, &key));
         }
         if hello.auth.iter().any(|way| &**way == "pss") {
-            return self.challenge(link_id, Hello { user, key, rotations, meta });
+            return self.challenge(link_id, Hello { user, key, rotations, meta, nonce: hello.nonce });
         }
         if seed_login || self.accounts.has(&user) {
             return self.acknowledge_seed_hello(link_id, &user);
@@ -91,20 +93,20 @@ impl Server {
     }
 
     fn challenge(&mut self, link_id: LinkId, hello: Hello) {
-        let Hello { user, key, rotations, meta } = hello;
+        let Hello { user, key, rotations, meta, nonce: clients } = hello;
         let nonce = self.nonce();
         self.timers.cancel(&Timer::Greeting(link_id));
         self.timers.set(Timer::Challenge(link_id), self.now.instant + self.config.timing.challenge);
-        self.send_challenge(link_id, &user, nonce);
+        self.send_challenge(link_id, &user, nonce, clients);
         if let Some(link) = self.links.get_mut(&link_id) {
             link.state = LinkState::Login(Login { user, key, rotations, meta, nonce });
         }
     }
 
-    fn send_challenge(&mut self, link: LinkId, user: &UserId, nonce: crate::wire::Nonce) {
+    fn send_challenge(&mut self, link: LinkId, user: &UserId, nonce: Nonce, client_nonce: Option<Nonce>) {
         let (server_id, pubkey) = (self.id.clone(), self.config.key.clone().into());
         let after = self.users.get(user).and_then(|entry| self.remotely_attested(user, entry.key.as_ref()?));
-        let challenge = LoginChallenge { nonce, server_id, pubkey, after };
+        let challenge = LoginChallenge { nonce, server_id, pubkey, after, client_nonce };
         self.send(link, Recipient::from(user), &Payload::LoginChallenge(challenge));
     }
 
@@ -294,7 +296,8 @@ impl Server {
         let link = session.link;
         self.timers
             .set(Timer::Renew(user.clone()), self.now.instant + self.config.timing.attestation_renewal);
-        self.send_challenge(link, user, nonce);
+        // The link is known not to be a recording.
+        self.send_challenge(link, user, nonce, None);
     }
 
     pub(super) fn on_renewal_proof(

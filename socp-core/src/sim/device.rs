@@ -31,7 +31,9 @@ struct Store {
     users: BTreeMap<UserId, client::UserPin>,
     /// The pin that another key took the place of last.
     replaced: BTreeMap<UserId, client::UserPin>,
-    shown: Vec<[u8; 32]>,
+    shown: Vec<client::Shown>,
+    forgotten: BTreeMap<UserId, client::Forgotten>,
+    doubtful: Vec<[u8; 32]>,
     meta: Option<Meta>,
 }
 
@@ -92,6 +94,9 @@ impl World {
             servers: store.servers.clone(),
             users: store.users.values().cloned().collect(),
             shown: store.shown.clone(),
+            forgotten: store.forgotten.values().cloned().collect(),
+            doubtful: store.doubtful.clone(),
+            shown_before: Vec::new(),
             meta: store.meta.clone(),
         };
         let now = entry.clock.now(self.time);
@@ -259,7 +264,13 @@ impl Store {
                     self.replaced.insert(pin.user_id, before);
                 }
             }
-            Record::Shown(digest) => self.shown.push(digest),
+            Record::Shown(shown) => self.shown.push(shown),
+            Record::Forgotten(forgotten) => {
+                let client::Forgotten { from, until } = &forgotten;
+                self.shown.retain(|shown| shown.from != *from || shown.ts > *until);
+                self.forgotten.insert(from.clone(), forgotten);
+            }
+            Record::Doubtful(digest) => self.doubtful.push(digest),
             Record::Meta(meta) => self.meta = Some(meta),
         }
     }

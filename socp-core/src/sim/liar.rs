@@ -538,6 +538,7 @@ fn user_hello(key: PublicKey, rotations: Vec<Rotation>, auth: bool) -> Payload {
         ext: Vec::new(),
         meta: Some(Meta::named("liar")),
         rotations,
+        nonce: None,
     })
 }
 

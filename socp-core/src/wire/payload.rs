@@ -328,6 +328,9 @@ pub struct UserHello {
     /// ✚ The chain of the user's keys up to `pubkey` (decisions §4).
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     pub rotations: Vec<Rotation>,
+    /// ✚ Made for this link: a LOGIN_CHALLENGE that carries it is no recording.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "foreign_nonce")]
+    pub nonce: Option<Nonce>,
 }
 
 impl UserHello {
@@ -343,6 +346,12 @@ impl UserHello {
     }
 }
 
+/// Others' programs may mean something else by it: what is no nonce of ours is none.
+fn foreign_nonce<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Nonce>, D::Error> {
+    let bytes = base64::lenient(deserializer)?;
+    Ok(bytes.and_then(|bytes| bytes.bytes().try_into().ok()).map(Nonce))
+}
+
 /// LOGIN_CHALLENGE ✚ (decisions §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginChallenge {
@@ -356,6 +365,9 @@ pub struct LoginChallenge {
     /// to take its place, whatever the clocks say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// ✚ [`UserHello::nonce`], which proves that this was made for the login under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_nonce: Option<Nonce>,
 }
 
 /// LOGIN_PROOF ✚ (decisions §4): signed by the user, it names server and time, so it can be shown to

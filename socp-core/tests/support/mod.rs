@@ -286,6 +286,7 @@ impl World {
             ext: Vec::new(),
             meta: None,
             rotations: Vec::new(),
+            nonce: None,
         };
         let hello = signed(id.id(), Recipient::Unnamed, START_MS, &Payload::UserHello(hello), signer);
         let actions = self.receive(node, link, hello);
@@ -368,6 +369,7 @@ impl World {
             ext: Vec::new(),
             meta: Some(Meta::named(name)),
             rotations: Vec::new(),
+            nonce: None,
         };
         self.user_sends(user, Recipient::Named("server".into()), &Payload::UserHello(hello));
         self.run();

@@ -47,6 +47,7 @@ fn hello_text(stage: &Stage, who: Who, auth: bool) -> Option<String> {
         ext: Vec::new(),
         meta: auth.then(Meta::empty),
         rotations: Vec::new(),
+        nonce: None,
     };
     stage.write(who, stage.to_target(), &Payload::UserHello(hello))
 }

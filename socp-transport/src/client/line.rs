@@ -48,6 +48,15 @@ pub fn plain(notice: &Notice, me: &UserId) -> Vec<String> {
                 "[SERVER CHANGED] ask its operator which of both is right before you connect again".into(),
             ]
         }
+        Notice::ServerNotFresh { server } => vec![
+            format!(
+                "[SERVER NOT FRESH] what answers at {} was not made for this login; it got no message from you",
+                server.address
+            ),
+            "[SERVER NOT FRESH] somebody may play back an earlier session of the server's, or it runs an older version now"
+                .into(),
+            "[SERVER NOT FRESH] ask its operator which of both it is before you connect again".into(),
+        ],
         Notice::UserAdded { label, .. } => {
             vec![format!("[user added] {} is now available for messaging", named(label))]
         }
@@ -137,6 +146,10 @@ pub fn json(notice: &Notice) -> Option<String> {
             address: was.address.to_string(),
             was: Server { server_id: was.server_id.as_str(), key: was.key.id().to_string() },
             now: Server { server_id: now.server_id.as_str(), key: now.key.id().to_string() },
+        },
+        Notice::ServerNotFresh { server } => Event::ServerNotFresh {
+            address: server.address.to_string(),
+            server: Server { server_id: server.server_id.as_str(), key: server.key.id().to_string() },
         },
         Notice::UserAdded { user_id, label } => Event::UserAdded { user_id: user_id.as_str(), label },
         Notice::UserRemoved { user_id, label } => Event::UserRemoved { user_id: user_id.as_str(), label },
@@ -249,6 +262,10 @@ enum Event<'a> {
         address: String,
         was: Server<'a>,
         now: Server<'a>,
+    },
+    ServerNotFresh {
+        address: String,
+        server: Server<'a>,
     },
     UserAdded {
         user_id: &'a str,

@@ -85,12 +85,22 @@ impl Stored for client::Record {
             Self::ServerPin(pin) => upsert(&mut snapshot.servers, pin, |kept| &kept.address),
             Self::UserPin(pin) => upsert(&mut snapshot.users, pin, |kept| &kept.user_id),
             Self::Meta(meta) => snapshot.meta = Some(meta),
-            Self::Shown(digest) => {
-                if !snapshot.shown.contains(&digest) {
-                    snapshot.shown.push(digest);
+            Self::Shown(shown) => {
+                if let Err(at) = snapshot.shown.binary_search(&shown) {
+                    snapshot.shown.insert(at, shown);
                 }
-                if snapshot.shown.len() > client::MAX_SHOWN {
-                    snapshot.shown.remove(0);
+            }
+            Self::Forgotten(forgotten) => {
+                let client::Forgotten { from, until } = &forgotten;
+                snapshot.shown.retain(|shown| shown.from != *from || shown.ts > *until);
+                upsert(&mut snapshot.forgotten, forgotten, |kept| &kept.from);
+            }
+            Self::Doubtful(digest) => {
+                if !snapshot.doubtful.contains(&digest) {
+                    snapshot.doubtful.push(digest);
+                }
+                if snapshot.doubtful.len() > client::MAX_DOUBTFUL {
+                    snapshot.doubtful.remove(0);
                 }
             }
         }

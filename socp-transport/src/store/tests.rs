@@ -220,7 +220,9 @@ fn a_clients_older_file_is_brought_up_to_date() {
     let older = Connection::open(&file).unwrap();
     let undo = "ALTER TABLE user_pins DROP COLUMN since; ALTER TABLE user_pins DROP COLUMN verified;
                 ALTER TABLE user_pins DROP COLUMN rotations; ALTER TABLE user_pins DROP COLUMN vouched;
-                ALTER TABLE user_pins DROP COLUMN name; DROP TABLE profile; PRAGMA user_version = 1;";
+                ALTER TABLE user_pins DROP COLUMN name; DROP TABLE profile; DROP TABLE shown_of;
+                DROP TABLE forgotten; DROP TABLE doubtful; ALTER TABLE server_pins DROP COLUMN echoes;
+                PRAGMA user_version = 1;";
     older.execute_batch(undo).unwrap();
     older.execute("INSERT INTO user_pins VALUES ('bob', ?1)", [key(1).spki()]).unwrap();
     drop(older);
@@ -256,24 +258,68 @@ fn a_servers_older_file_is_brought_up_to_date() {
     assert_eq!(store.load().unwrap().users, users);
 }
 
+fn digest(number: usize) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&number.to_be_bytes());
+    digest
+}
+
 #[test]
-fn only_the_newest_shown_messages_are_kept() {
+fn only_the_newest_of_what_was_not_proven_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut sqlite = SqliteStore::open(directory.path().join("client.db")).unwrap();
     let mut memory = MemoryStore::default();
-    let digest = |number: usize| {
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&number.to_be_bytes());
-        digest
-    };
-    let all: Vec<_> = (0..client::MAX_SHOWN + 250).map(|n| client::Record::Shown(digest(n))).collect();
+    let alice: UserId = "alice".parse().unwrap();
+    let shown = client::Shown { from: alice.clone(), ts: Timestamp(2), digest: digest(0) };
+    let proven = [client::Record::Shown(shown.clone())];
+    sqlite.commit(&proven).unwrap();
+    memory.commit(&proven).unwrap();
+    let all: Vec<_> = (0..client::MAX_DOUBTFUL + 250).map(|n| client::Record::Doubtful(digest(n))).collect();
     for batch in all.chunks(5000) {
         sqlite.commit(batch).unwrap();
         memory.commit(batch).unwrap();
     }
-    let shown = sqlite.load().unwrap().shown;
-    assert_eq!((shown.len(), shown[0]), (client::MAX_SHOWN, digest(250)));
-    assert_eq!(shown, memory.load().unwrap().shown);
+    let kept = sqlite.load().unwrap();
+    assert_eq!((kept.doubtful.len(), kept.doubtful[0]), (client::MAX_DOUBTFUL, digest(250)));
+    assert_eq!(kept.shown, [shown], "no junk pushes out what is proven");
+    assert_eq!(kept, memory.load().unwrap());
+}
+
+/// What was shown stays known over the change of its table, and the times of what is forgotten over restarts.
+#[test]
+fn what_was_shown_is_known_across_versions_and_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.db");
+    drop(SqliteStore::<client::Record>::open(&file).unwrap());
+    let older = Connection::open(&file).unwrap();
+    let undo = "DROP TABLE shown_of; DROP TABLE forgotten; DROP TABLE doubtful;
+                ALTER TABLE server_pins DROP COLUMN echoes; PRAGMA user_version = 4;";
+    older.execute_batch(undo).unwrap();
+    for number in 0..3 {
+        older.execute("INSERT INTO shown (digest) VALUES (?1)", [digest(number)]).unwrap();
+    }
+    drop(older);
+    let open = || SqliteStore::<client::Record>::open(&file).unwrap();
+    let [alice, bob]: [UserId; 2] = ["alice", "bob"].map(|id| id.parse().unwrap());
+    let shown = |from: &UserId, ts| {
+        client::Record::Shown(client::Shown { from: from.clone(), ts: Timestamp(ts), digest: digest(9) })
+    };
+    let forgotten = client::Forgotten { from: alice.clone(), until: Timestamp(2) };
+    let records = [
+        shown(&alice, 1),
+        shown(&alice, 2),
+        shown(&alice, 3),
+        shown(&bob, 1),
+        client::Record::Forgotten(forgotten.clone()),
+    ];
+    open().commit(&records).unwrap();
+    let kept = open().load().unwrap();
+    assert_eq!(kept.shown_before, (0..3).map(digest).collect::<Vec<_>>());
+    assert_eq!(
+        kept.shown.iter().map(|kept| (&kept.from, kept.ts.0)).collect::<Vec<_>>(),
+        [(&alice, 3), (&bob, 1)]
+    );
+    assert_eq!(kept.forgotten, [forgotten]);
 }
 
 fn address() -> impl Strategy<Value = HostPort> {
@@ -357,8 +403,8 @@ fn time() -> impl Strategy<Value = Option<Timestamp>> {
 fn client_record() -> impl Strategy<Value = client::Record> {
     use client::{Record, ServerPin, UserPin};
     prop_oneof![
-        (address(), id(), any::<u8>()).prop_map(|(address, server_id, tag)| {
-            Record::ServerPin(ServerPin { address, server_id, key: key(tag) })
+        (address(), id(), any::<u8>(), any::<bool>()).prop_map(|(address, server_id, tag, echoes)| {
+            Record::ServerPin(ServerPin { address, server_id, key: key(tag), echoes })
         }),
         (id(), any::<u8>(), time(), time(), any::<bool>(), proptest::option::of(".{0,8}")).prop_map(
             |(user_id, tag, since, verified, vouched, name)| {
@@ -368,7 +414,13 @@ fn client_record() -> impl Strategy<Value = client::Record> {
             }
         ),
         ".{0,8}".prop_map(|name| Record::Meta(Meta::named(&name))),
-        (0..8u8).prop_map(|digest| Record::Shown([digest; 32])),
+        (id(), 0..8u64, 0..8u8).prop_map(|(from, ts, digest)| {
+            Record::Shown(client::Shown { from, ts: Timestamp(ts), digest: [digest; 32] })
+        }),
+        (id(), 0..8u64).prop_map(|(from, until)| {
+            Record::Forgotten(client::Forgotten { from, until: Timestamp(until) })
+        }),
+        (0..8u8).prop_map(|digest| Record::Doubtful([digest; 32])),
     ]
 }
 
@@ -434,7 +486,7 @@ fn slow_writer() -> (StoreWriter<client::Record>, Leave, Arc<Mutex<Vec<usize>>>)
 }
 
 fn shown(count: usize) -> Vec<client::Record> {
-    vec![client::Record::Shown([0; 32]); count]
+    vec![client::Record::Doubtful([0; 32]); count]
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::link::Ended;
@@ -190,7 +191,9 @@ async fn what_is_thrown_away_after_a_close_has_an_end() {
     // It stays open at this end, and more is under way than is read.
     let flood = vec![b'x'; 64 * 1024];
     socket.get_mut().write_all(&raw_frame(0x01, &flood)).await.unwrap();
-    assert!(matches!(link.ended.await.unwrap(), Ended::Violation { code: 1009, .. }));
+    // A bound that does not hold would let it wait for an hour.
+    let ended = timeout(Duration::from_secs(20), link.ended).await.expect("it has an end");
+    assert!(matches!(ended.unwrap(), Ended::Violation { code: 1009, .. }));
     drop(socket);
 }
 

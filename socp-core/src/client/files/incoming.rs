@@ -8,9 +8,10 @@ use crate::crypto::{Purpose, RSA_BYTES, Verified};
 use crate::wire::{AckStatus, ErrorCode, FileChunk, FileEnd, FileStart, Frame, FrameType, UserId};
 
 use super::super::api::{Action, Doubt, Notice};
-use super::super::inbox::{failed, shown_digest};
-use super::super::label::escape_detail;
+use super::super::inbox::failed;
+use super::super::label::{escape_detail, escape_label, quote_label};
 use super::super::limits::{Limits, Timing};
+use super::super::shown::{digest_before, offer_digest};
 use super::super::{Client, dropped};
 use super::api::{Expected, FileAction, FileNotice, OfferPolicy, TransferId};
 use super::meter::Meter;
@@ -80,8 +81,16 @@ impl Client {
             return dropped(out, "file was offered before", from.as_str());
         }
         let verified = self.check_manifest(frame, &from, start);
-        let digest = shown_digest(&from, start.file_id.as_bytes(), start.content_sig.as_ref());
-        if verified.is_ok() && !self.inbox.is_new(digest) {
+        let digest = offer_digest(&from, &start.file_id);
+        let before = digest_before(&from, start.file_id.as_bytes(), start.content_sig.as_ref());
+        // What is proven binds its time.
+        let ts = start.ts.unwrap_or_default();
+        let memory = &self.inbox.memory;
+        let repeated = match verified {
+            Ok(()) => memory.is_known(&digest, &before) || memory.was_shown(&from, ts, &digest),
+            Err(_) => memory.was_doubtful(&digest),
+        };
+        if repeated {
             return dropped(out, "file was offered before", from.as_str());
         }
         let sha256 = match hash_of(&start.sha256) {
@@ -102,8 +111,9 @@ impl Client {
         if let Some(why) = refusal {
             return self.refuse(now, &from, start, &name, &why, out);
         }
-        if verified.is_ok() {
-            self.inbox.remember_shown(digest, self.config.limits.shown, out);
+        match verified {
+            Ok(()) => self.inbox.memory.remember(&from, ts, digest, out),
+            Err(_) => self.inbox.memory.remember_doubtful(digest, out),
         }
         let accepted = self.config.files == OfferPolicy::Accept && verified.is_ok();
         let id = self.files.new_transfer();
@@ -176,7 +186,9 @@ impl Client {
         refused.push_back((now.instant, from.clone()));
         let file_id = start.file_id.clone();
         self.acknowledge(now, from, file_id, AckStatus::Refused, None, Some(why), out);
-        let detail = format!("{name} of {} was refused: this client {why}", self.directory.named(from));
+        let name = escape_label(name);
+        let (name, who) = (quote_label(&name), self.directory.named(from));
+        let detail = format!("{name} of {who} was refused: this client {why}");
         failed(out, None, own_code("REFUSED"), &detail);
     }
 

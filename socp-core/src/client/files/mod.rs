@@ -147,6 +147,7 @@ impl Client {
             [_, _, ..] => {
                 let names = all.iter().filter_map(|id| self.transfer(*id)).map(|transfer| {
                     let Transfer { id, direction, label, name, .. } = transfer;
+                    let (label, name) = (quote_label(&label), quote_label(&name));
                     match direction {
                         Direction::Out
                             if self.source_of(id).is_some_and(|source| self.goes_to_all(source)) =>
@@ -353,7 +354,8 @@ impl Client {
     pub(super) fn fail_files(&mut self, why: &str, out: &mut Vec<Action>) {
         let now = Now { instant: self.clock.instant, unix_ms: 0 };
         for sending in self.files.sending.values_mut() {
-            sending.give_up(ErrorCode::Timeout, &format!("{}: {why}", sending.name));
+            let why = format!("{}: {why}", quote_label(&escape_label(&sending.name)));
+            sending.give_up(ErrorCode::Timeout, &why);
         }
         self.on_files_cut_off(now, why, out);
         for source in self.files.sending.keys().copied().collect::<Vec<_>>() {

@@ -470,7 +470,8 @@ impl Client {
                 fail("REFUSED", "does not take it")
             }
             (AckStatus::Expired, _) => {
-                Err((ErrorCode::Timeout, format!("{label} has not accepted it in time").into()))
+                let who = quote_label(&label);
+                Err((ErrorCode::Timeout, format!("{who} has not accepted it in time").into()))
             }
             (AckStatus::Cancelled, _) => fail("CANCELLED", "has cancelled it"),
             (AckStatus::Failed, _) => fail("FAILED", "could not save it"),
@@ -573,7 +574,10 @@ impl Client {
             None => sending.waiting.retain(|waiting| waiting.id != id),
         }
         sending.failed += 1;
-        sending.why = Some(Fiasco::Stopped(transfer));
+        // That it was stopped says more than what failed before; the first of several stands for all.
+        if !matches!(sending.why, Some(Fiasco::Stopped(_))) {
+            sending.why = Some(Fiasco::Stopped(transfer));
+        }
         self.finish_sending(source, out);
     }
 
@@ -619,7 +623,12 @@ impl Client {
                 return out.push(Action::Notify(Notice::File(failed)));
             }
             (None, Some(Fiasco::Failed(_, (code, why)))) => {
-                return failed(out, Some(reference), code, &format!("{name} has reached nobody: {why}"));
+                return failed(
+                    out,
+                    Some(reference),
+                    code,
+                    &format!("{} has reached nobody: {why}", quote_label(&name)),
+                );
             }
             (None, Some(Fiasco::NotOffered((code, why)))) => return failed(out, Some(reference), code, &why),
             (None, None) => return failed(out, Some(reference), ErrorCode::Timeout, "not sent"),

@@ -161,6 +161,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
         received_messages: 4,
         strangers: 2,
         shown: 5,
+        doubtful: 4,
         long_texts: 2,
         files_out: 3,
         files_out_per_user: 2,
@@ -201,6 +202,7 @@ fn run(steps: &[Step], dialect: Option<Dialect>) -> Vec<Vec<Action>> {
                     server_id: scene.server_id.clone(),
                     pubkey: key,
                     after: None,
+                    client_nonce: None,
                 };
                 scene.receive(&Payload::LoginChallenge(challenge))
             }
@@ -429,10 +431,9 @@ fn observe(scene: &Scene, limits: &Limits, border: &mut Border, actions: &[Actio
     let [sending, out, incoming] = scene.client.files.sizes();
     assert!(sending <= limits.files_out && out <= limits.files_out);
     assert!(incoming <= limits.files_in && scene.client.files.in_flight() <= limits.chunks_in_flight);
-    assert!(
-        scene.client.inbox.len() <= limits.received_messages
-            && scene.client.inbox.shown_len() <= limits.shown
-    );
+    assert!(scene.client.inbox.len() <= limits.received_messages);
+    let [shown, floors, doubtful] = scene.client.inbox.memory.sizes();
+    assert!(shown <= limits.shown && floors <= limits.pinned_users + 1 && doubtful <= limits.doubtful);
 }
 
 proptest! {

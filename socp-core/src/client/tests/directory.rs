@@ -158,6 +158,81 @@ fn who_has_left_keeps_the_name_but_passes_for_nobody_who_is_there() {
     assert_eq!(&*scene.client.label_of(&user("eve-id")), "alice~15223~eve-");
 }
 
+const BOB: &str = "15223843-a";
+
+/// Bob's fingerprint was compared, and he has left: in the same run, and in a run before.
+fn without_verified_bob() -> [Scene; 2] {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry(BOB, Some("bob")), entry("carol-id", Some("carol"))]);
+    scene.command(1, Command::Verify { user: "bob".into(), verified: true });
+    let pin = scene.client.directory.pinned(&user(BOB)).cloned();
+    let snapshot = Snapshot { users: pin.into_iter().collect(), ..Snapshot::default() };
+    let mut restarted = Scene::with(config("alice"), snapshot);
+    restarted.log_in(vec![]);
+    scene.receive(&removed(BOB));
+    [scene, restarted]
+}
+
+/// Whoever comes by the name of a contact whose fingerprint was compared, or whose id is that name, gets a tail, and no
+/// command finds them by the name.
+#[test]
+fn the_name_of_a_verified_contact_is_nobody_elses_while_that_one_is_away() {
+    for (id, name, tailed) in [("66666666-a", Some("bob"), "bob~6666"), ("bob", None, "bob~bob")] {
+        for mut scene in without_verified_bob() {
+            let told = scene.receive(&added(entry(id, name)));
+            assert!(told.contains(&user_added(id, tailed)), "{told:?}");
+            let draft = scene.draft_from(id, MessageKind::Direct, "it is me", START);
+            let message = scene.deliver(&draft, &fake_key(id));
+            let arrived = scene.receive(&Payload::UserDeliver(message));
+            let shown = scene.open(&arrived);
+            let names = notices(&shown).into_iter().filter_map(|notice| match notice {
+                Notice::Message { label, .. } => Some(&**label),
+                _ => None,
+            });
+            assert_eq!(names.collect::<Vec<_>>(), [tailed]);
+
+            let mut either = [scene.client.label_of(&user(BOB)).to_string(), tailed.to_owned()];
+            either.sort();
+            let which = format!("bob may be {}", either.join(" or "));
+            let which = |reference| failed(reference, ErrorCode::UserNotFound, &which);
+            assert_eq!(scene.tell(2, "bob", "hi"), [which(2)]);
+            let verify = Command::Verify { user: "bob".into(), verified: true };
+            assert_eq!(scene.command(3, verify), [which(3)]);
+            let file = Command::File(FileCommand::Send { to: "bob".into(), path: "cat".into() });
+            assert_eq!(scene.command(4, file), [which(4)]);
+            // By the label it is clear who is meant.
+            let actions = scene.tell(5, tailed, "hi");
+            assert_eq!(drafts(&actions).first().map(|draft| draft.to.as_str()), Some(id));
+            scene.handle(Event::Written(drafts(&actions)[0].id));
+            let nobody = format!("nobody online is called {}", either[0]);
+            assert_eq!(either[0], "bob~1522");
+            assert_eq!(scene.tell(6, "bob~1522", "hi"), [failed(6, ErrorCode::UserNotFound, &nobody)]);
+            scene.receive(&removed(id));
+            // Nor does anything go to the contact who is away.
+            let nobody = "nobody online is called bob";
+            assert_eq!(scene.tell(7, "bob", "hi"), [failed(7, ErrorCode::UserNotFound, nobody)]);
+        }
+    }
+}
+
+#[test]
+fn the_name_that_a_verified_contact_gives_up_is_free() {
+    let evil = "66666666-a";
+    for mut scene in without_verified_bob() {
+        let labels = |scene: &Scene| [BOB, evil].map(|id| scene.client.label_of(&user(id)).to_string());
+        scene.receive(&added(entry(evil, Some("bob"))));
+        assert_eq!(labels(&scene), ["bob~1522", "bob~6666"]);
+        scene.receive(&added(entry(BOB, Some("robert"))));
+        assert_eq!(labels(&scene), ["robert", "bob"]);
+        scene.receive(&added(entry(BOB, Some("bob"))));
+        scene.receive(&removed(BOB));
+        assert_eq!(labels(&scene), ["bob~1522", "bob~6666"]);
+        // The mark is taken back.
+        scene.command(8, Command::Verify { user: BOB.into(), verified: false });
+        assert_eq!(labels(&scene), ["bob~1522", "bob"]);
+    }
+}
+
 #[test]
 fn names_survive_restarts_and_other_keys_give_none() {
     let pin = UserPin::new(&user("bob-id"), &public("bob-id"), Timestamp(1));

@@ -554,7 +554,9 @@ fn one_command_stops_a_file_for_everybody() {
             Notice::File(FileNotice::Stopped { reference, transfer, others }) => {
                 (*reference, format!("stopped {} and {others:?}", transfer.id))
             }
-            Notice::File(FileNotice::Cancelled { reference, .. }) => (*reference, "cancelled".into()),
+            Notice::File(FileNotice::Cancelled { reference, transfer }) => {
+                (*reference, format!("cancelled {}", transfer.id))
+            }
             Notice::File(FileNotice::Sent { reference, to, .. }) => (*reference, format!("{to:?}")),
             other => panic!("{other:?}"),
         });
@@ -570,7 +572,7 @@ fn one_command_stops_a_file_for_everybody() {
         offering(&mut scene);
         let actions = scene.command(2, Command::File(FileCommand::Cancel(id)));
         assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None); 2]);
-        assert_eq!(ended(&actions), [(2, stopped.to_owned()), (1, "cancelled".to_owned())]);
+        assert_eq!(ended(&actions), [(2, stopped.to_owned()), (1, "cancelled 1".to_owned())]);
         assert_eq!(scene.client.files.sizes(), [0, 0, 0]);
     }
     // Who has it keeps it.
@@ -730,19 +732,53 @@ fn what_does_not_prove_whose_it_is_is_never_taken_unasked() {
 
 #[test]
 fn an_offer_counts_once_across_restarts() {
-    let mut scene = alice();
-    let actions = scene.offered("bob", "f", 10);
-    let repeat = told_dropped("file was offered before", "bob");
-    let shown = actions.iter().find_map(|action| match action {
-        Action::Persist(Record::Shown(digest)) => Some(*digest),
-        _ => None,
-    });
-    let start = Payload::FileStart(start_of("bob", "f", 10));
-    assert_eq!(scene.receive_from("bob", &start), *std::slice::from_ref(&repeat));
-    let snapshot = Snapshot { shown: shown.into_iter().collect(), ..Snapshot::default() };
-    let mut restarted = Scene::with(config("alice"), snapshot);
-    restarted.log_in(vec![entry("bob", None)]);
-    assert_eq!(restarted.receive_from("bob", &start), [repeat]);
+    let junk = |start: &mut FileStart| start.content_sig = Some(Binary::new(vec![1; 512]));
+    let unsigned = |start: &mut FileStart| start.content_sig = None;
+    type Spoil = fn(&mut FileStart);
+    let cases: [(Spoil, bool); 3] = [(|_| {}, true), (unsigned, false), (junk, false)];
+    for (spoil, proven) in cases {
+        let mut scene = alice();
+        let mut start = start_of("bob", "f", 10);
+        spoil(&mut start);
+        let actions = scene.receive_from("bob", &Payload::FileStart(start.clone()));
+        let [FileNotice::Offered { verified, .. }] = file_notices(&actions)[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(verified.is_ok(), proven);
+        let snapshot = remembered(&actions);
+        let repeat = told_dropped("file was offered before", "bob");
+        let again = Payload::FileStart(start.clone());
+        assert_eq!(scene.receive_from("bob", &again), *std::slice::from_ref(&repeat));
+        let mut restarted = Scene::with(config("alice"), snapshot);
+        restarted.log_in(vec![entry("bob", None)]);
+        assert_eq!(restarted.receive_from("bob", &again), *std::slice::from_ref(&repeat));
+        // Nor does another signature make it another one.
+        junk(&mut start);
+        assert_eq!(restarted.receive_from("bob", &Payload::FileStart(start)), [repeat]);
+        // What was not proven does not shadow the real one.
+        let real = restarted.offered("bob", "f", 10);
+        assert_eq!(file_notices(&real).len(), usize::from(!proven));
+    }
+}
+
+#[test]
+fn a_flood_of_offers_makes_nobody_elses_new_again() {
+    let mut small = config("alice");
+    small.limits.shown = 4;
+    let mut scene = scene(small);
+    let mut last = scene.offered("bob", "f", 10);
+    for n in 0..20 {
+        last = scene.command(1, Command::File(FileCommand::Reject(None)));
+        let start =
+            FileStart { ts: Some(Timestamp(START + n)), ..start_of("carol", &format!("flood-{n}"), 10) };
+        let start = sign_manifest(FileStart { content_sig: None, ..start }, &fake_key("carol"));
+        last.extend(scene.receive_from("carol", &Payload::FileStart(start.expect("fake keys do not fail"))));
+    }
+    assert_eq!(file_notices(&last).len(), 2);
+    scene.command(1, Command::File(FileCommand::Reject(None)));
+    let repeat = |who: &str| [told_dropped("file was offered before", who)];
+    assert_eq!(scene.offered("bob", "f", 10), repeat("bob"));
+    assert_eq!(scene.offered("carol", "flood-0", 10), repeat("carol"), "its own, too");
 }
 
 #[test]
@@ -935,6 +971,39 @@ fn the_user_decides_and_the_other_end_is_told() {
     let actions = scene.command(7, Command::File(FileCommand::Cancel(None)));
     assert_eq!(acks(&actions, &scene.own), [(AckStatus::Cancelled, None)]);
     assert!(file_actions(&actions).contains(&&FileAction::Drop(TransferId(1))));
+}
+
+/// What others call themselves and their files must not pass for our own words.
+#[test]
+fn names_in_sentences_are_set_off() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![entry("bob", Some("bob) or 9 (x of carol"))]);
+    let whose = r#""bob) or 9 (x of carol""#;
+    let offer = |scene: &mut Scene, file_id: &str, size: u64| {
+        let start = FileStart { name: "cat of bob, accepted".into(), ..start_of("bob", file_id, size) };
+        scene.receive_from("bob", &Payload::FileStart(start))
+    };
+    offer(&mut scene, "f", 10);
+    offer(&mut scene, "g", 10);
+    let which = format!(
+        r#"which one: 1 ("cat of bob, accepted" of {whose}), 2 ("cat of bob, accepted" of {whose})?"#
+    );
+    let no_file = ErrorCode::Other("NO_FILE".into());
+    assert_eq!(scene.accept(2), [failed(2, no_file, &which)]);
+    let actions = offer(&mut scene, "h", (64 << 20) + 1);
+    let refused =
+        format!(r#""cat of bob, accepted" of {whose} was refused: this client takes at most 64 MiB"#);
+    assert!(
+        matches!(notices(&actions)[..], [Notice::Failed { detail, .. }] if **detail == *refused),
+        "{actions:?}"
+    );
+    let (_, start) = scene.offer(3, "bob", 10);
+    let actions = scene.answer("bob", &start, AckStatus::Expired, None);
+    let late = format!("{whose} has not accepted it in time");
+    assert!(
+        matches!(file_notices(&actions)[..], [FileNotice::Failed { detail, .. }] if **detail == *late),
+        "{actions:?}"
+    );
 }
 
 #[test]

@@ -171,6 +171,7 @@ fn with_its_key_a_seed_is_believed_only_what_it_signed() {
         address: config.address.clone(),
         server_id: scene.server_id.clone(),
         key: scene.server_key(),
+        echoes: false,
     };
     assert_eq!(scene.receive(&scene.logged_in())[0], Action::Persist(Record::ServerPin(pin.clone())));
     assert_eq!(scene.receive(&list(&["alice"])), [ready(&scene, true)]);
@@ -342,7 +343,12 @@ fn a_file_of_nobody_in_particular_is_offered_as_that_and_never_taken_unasked() {
         content_sig: None,
     };
     let offered = scene.receive(&Payload::FileStartDeliver(start));
-    let [Action::File(FileAction::Expect(_)), Action::Notify(Notice::File(offer))] = &offered[..] else {
+    let [
+        Action::Persist(Record::Doubtful(_)),
+        Action::File(FileAction::Expect(_)),
+        Action::Notify(Notice::File(offer)),
+    ] = &offered[..]
+    else {
         panic!("{offered:?}")
     };
     let FileNotice::Offered { transfer, verified, accepted, .. } = offer else { panic!("{offer:?}") };

@@ -14,7 +14,8 @@ fn the_first_login_pins_the_server_and_learns_who_is_online() {
     assert_eq!((hello.kind(), hello.to().as_str()), (&FrameType::UserHello, "127.0.0.1:9000"));
     assert!(hello.payload().canonical().contains(r#""auth":["pss"]"#));
 
-    let server = ServerPin { address, server_id: scene.server_id.clone(), key: scene.server_key() };
+    let (server_id, key) = (scene.server_id.clone(), scene.server_key());
+    let server = ServerPin { address, server_id, key, echoes: false };
     let answer = scene.receive(&scene.challenge());
     let [Action::Persist(Record::ServerPin(pin)), Action::Send(proof)] = &answer[..] else {
         panic!("{answer:?}")
@@ -56,6 +57,7 @@ fn another_server_at_a_pinned_address_ends_it_for_good() {
         address: scene.client.config.address.clone(),
         server_id: scene.server_id.clone(),
         key: scene.server_key(),
+        echoes: false,
     };
     scene.server = fake_key("impostor");
     let now = ServerPin { key: scene.server_key(), ..was.clone() };
@@ -68,6 +70,86 @@ fn another_server_at_a_pinned_address_ends_it_for_good() {
         ]
     );
     assert_eq!(scene.client.poll_timeout(), None);
+}
+
+impl Scene {
+    /// From the next dial to our hello; gives its nonce.
+    fn dial(&mut self) -> String {
+        self.wake();
+        let [Action::Send(hello)] = &self.handle(Event::LinkOpened)[..] else { panic!("a hello") };
+        let hello: serde_json::Value = serde_json::from_str(hello.payload().canonical()).expect("JSON");
+        hello["nonce"].as_str().expect("a nonce").into()
+    }
+}
+
+/// What a server signed once can be played back by anybody who recorded it.
+#[test]
+fn a_server_that_has_shown_to_be_no_recording_must_show_it_each_time() {
+    let mut scene = Scene::new("alice");
+    let nonce = scene.dial();
+    let pin = ServerPin {
+        address: scene.client.config.address.clone(),
+        server_id: scene.server_id.clone(),
+        key: scene.server_key(),
+        echoes: true,
+    };
+    let recorded = scene.fresh_challenge();
+    let answer = scene.receive(&recorded);
+    assert_eq!(answer[0], Action::Persist(Record::ServerPin(pin.clone())));
+    assert_eq!(sent_types(&answer), [&FrameType::LoginProof]);
+    scene.receive(&scene.logged_in());
+    scene.receive(&directory(vec![]));
+    assert!(scene.client.is_ready());
+    // One that renews our attestation follows on a fresh one.
+    scene.pass(secs(20));
+    assert_eq!(sent_types(&scene.receive(&scene.challenge())), [&FrameType::LoginProof]);
+
+    scene.lose_link();
+    assert_ne!(scene.dial(), nonce, "each link has its own");
+    assert_eq!(sent_types(&scene.receive(&scene.fresh_challenge())), [&FrameType::LoginProof]);
+    scene.receive(&scene.logged_in());
+
+    let refused = [
+        Action::Notify(Notice::ServerNotFresh { server: pin.clone() }),
+        Action::Close { code: close_code::NORMAL, reason: "the server's answer is not fresh" },
+        Action::Notify(Notice::Stopped),
+    ];
+    let snapshot = Snapshot { servers: vec![pin], ..Snapshot::default() };
+    let played_back = [
+        recorded,
+        scene.challenge(),
+        scene.logged_in(),
+        Payload::UserHelloAck(crate::wire::UserHelloAck { status: "ok".into() }),
+    ];
+    for payload in played_back {
+        // With other chance than in the recorded run.
+        let mut restarted = Scene::with(Config { seed: [8; 32], ..config("alice") }, snapshot.clone());
+        restarted.dial();
+        assert_eq!(restarted.receive(&payload), refused);
+        assert_eq!(restarted.client.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_challenge_for_another_hello_pins_nothing() {
+    let mut scene = Scene::new("alice");
+    scene.dial();
+    let Payload::LoginChallenge(challenge) = scene.challenge() else { panic!("it is one") };
+    let other = LoginChallenge { client_nonce: Some(Nonce([1; 32])), ..challenge };
+    let actions = scene.receive(&Payload::LoginChallenge(other));
+    assert!(matches!(actions[0], Action::Notify(Notice::ServerNotFresh { .. })), "{actions:?}");
+    assert_eq!(scene.client.server(), None);
+}
+
+/// A server that was pinned before it knew of nonces.
+#[test]
+fn a_server_that_begins_to_show_it_is_remembered_for_it() {
+    let mut scene = Scene::new("alice");
+    scene.log_in(vec![]);
+    scene.lose_link();
+    scene.dial();
+    let answer = scene.receive(&scene.fresh_challenge());
+    assert!(matches!(&answer[0], Action::Persist(Record::ServerPin(pin)) if pin.echoes), "{answer:?}");
 }
 
 #[test]

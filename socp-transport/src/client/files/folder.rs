@@ -1,5 +1,9 @@
 //! The folder that files of others go to. A file lies there under a hidden name until it is complete; what a killed
 //! process leaves behind is removed at the next start.
+//!
+//! It gets its name by a link, which takes no name that something has. Some file systems know no links (FAT, many network
+//! ones): there it is renamed, by a call that replaces nothing. Where that is unknown as well, the name is claimed with an
+//! empty file first, and a note says so, by which the next start finds it if we are killed in between.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,6 +14,12 @@ use socp_core::client::split_name;
 
 /// Before and behind the random part of a hidden name.
 const HIDDEN: (&str, &str) = (".socp-", ".part");
+
+/// The same of the note that a name was claimed.
+const CLAIM: (&str, &str) = (".socp-", ".claim");
+
+/// Longest note that is read, in bytes: a name.
+const MAX_CLAIM_BYTES: u64 = 1024;
 
 /// Names that are tried for one file: `cat.jpg`, `cat (1).jpg`, …
 const MAX_NAMES: u32 = 1000;
@@ -69,16 +79,58 @@ impl Part {
     /// Another name for the file, which nothing may have. The hidden one goes when this is dropped.
     fn link(&self, path: &Path) -> io::Result<()> {
         match fs::hard_link(&self.path, path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-                Err(error)
-            }
-            // Some file systems know no links: the name is claimed with an empty file, which is then replaced.
-            Err(_) => {
-                OpenOptions::new().write(true).create_new(true).open(path)?;
-                fs::rename(&self.path, path)
-            }
-            Ok(()) => Ok(()),
+            Err(error) if !is_final(&error) => match rename_new(&self.path, path) {
+                Err(error) if !is_final(&error) => self.claim(path),
+                renamed => renamed,
+            },
+            linked => linked,
         }
+    }
+
+    /// Takes the name with an empty file, which is then replaced. Whoever opens that in between loses what they write: no
+    /// call prevents it here.
+    fn claim(&self, path: &Path) -> io::Result<()> {
+        let note = self.path.with_file_name(claim_of(&self.path));
+        fs::write(&note, path.file_name().unwrap_or_default().as_encoded_bytes())?;
+        let claimed = OpenOptions::new().write(true).create_new(true).open(path).and_then(|claim| {
+            drop(claim);
+            // Nobody but us has put anything there, unless within this moment.
+            fs::rename(&self.path, path).inspect_err(|_| drop_claim(path))
+        });
+        let _ = fs::remove_file(note);
+        claimed
+    }
+}
+
+/// Whether another way would fail as well: something has the name, or the folder is gone.
+fn is_final(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
+}
+
+/// Renames to what nothing is called yet, at once. Some systems and file systems do not know how.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The name of the note of a part.
+fn claim_of(part: &Path) -> String {
+    let name = part.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(HIDDEN.1).unwrap_or(&name).to_owned() + CLAIM.1
+}
+
+/// Removes a claimed name, unless somebody has put something there.
+fn drop_claim(path: &Path) {
+    if fs::symlink_metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0) {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -92,17 +144,39 @@ impl Drop for Part {
 /// Removes what killed processes left in a folder. Blocks.
 pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
+    let is_ours = |name: &str, (start, end): (&str, &str)| name.starts_with(start) && name.ends_with(end);
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if !(name.starts_with(HIDDEN.0) && name.ends_with(HIDDEN.1)) {
-            continue;
-        }
-        // Somebody else's that is being written is locked.
-        if OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = fs::remove_file(entry.path());
+        if is_ours(&name, CLAIM) {
+            let part = name.strip_suffix(CLAIM.1).map(|stem| folder.join(format!("{stem}{}", HIDDEN.1)));
+            // Without its part the note is only late: the file has its name.
+            match part.filter(|part| part.exists()) {
+                Some(part) => sweep_part(&part),
+                None => drop(fs::remove_file(entry.path())),
+            }
+        } else if is_ours(&name, HIDDEN) {
+            sweep_part(&entry.path());
         }
     }
+}
+
+/// With the name that was claimed for it.
+fn sweep_part(part: &Path) {
+    // Somebody else's that is being written is locked.
+    let is_debris = OpenOptions::new().write(true).open(part).is_ok_and(|file| file.try_lock().is_ok());
+    if !is_debris {
+        return;
+    }
+    let note = part.with_file_name(claim_of(part));
+    let mut claimed = String::new();
+    let read = File::open(&note).and_then(|file| file.take(MAX_CLAIM_BYTES).read_to_string(&mut claimed));
+    // A name and no way out of the folder.
+    if read.is_ok() && Path::new(&claimed).file_name().is_some_and(|name| name == claimed.as_str()) {
+        drop_claim(&part.with_file_name(&claimed));
+    }
+    let _ = fs::remove_file(note);
+    let _ = fs::remove_file(part);
 }
 
 /// Reads exactly so many bytes from somewhere in a file. One reader or writer at a time.
@@ -156,6 +230,72 @@ mod tests {
             assert!(!directory.path().join("elsewhere").exists());
         }
         assert!(names(&folder).iter().all(|name| !name.starts_with('.')), "nothing hidden is left");
+    }
+
+    fn part(folder: &Path, text: &str) -> Part {
+        let part = Part::create(folder).unwrap();
+        write_at(&part.file, 0, text.as_bytes()).unwrap();
+        part
+    }
+
+    /// Without links.
+    #[test]
+    fn the_other_ways_to_a_name_replace_nothing_either() {
+        type Way = fn(&Part, &Path) -> io::Result<()>;
+        let ways: [Way; 2] = [|part, path| rename_new(&part.path, path), Part::claim];
+        for way in ways {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cat.jpg");
+            let (one, two) = (part(folder.path(), "one"), part(folder.path(), "two"));
+            match way(&one, &path) {
+                // Not everywhere is there such a call; then the next way is taken.
+                Err(error) => assert!(!is_final(&error), "{error}"),
+                Ok(()) => {
+                    assert_eq!(way(&two, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+                    drop((one, two));
+                    assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+                    assert_eq!(names(folder.path()), ["cat.jpg"]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_that_comes_to_nothing_leaves_no_empty_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = part(folder.path(), "one");
+        fs::remove_file(&part.path).unwrap();
+        assert!(part.claim(&folder.path().join("cat.jpg")).is_err());
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    /// Killed between the claim and the name.
+    #[test]
+    fn what_was_claimed_and_not_named_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [
+            (".socp-00.part", "one"),
+            (".socp-00.claim", "cat.jpg"),
+            ("cat.jpg", ""),
+            // Somebody has put something there.
+            (".socp-11.part", "two"),
+            (".socp-11.claim", "dog.jpg"),
+            ("dog.jpg", "mine"),
+            // It was named, and then we were killed.
+            (".socp-22.claim", "empty"),
+            ("empty", ""),
+            // Not of this folder.
+            (".socp-33.part", "three"),
+            (".socp-33.claim", "sub/cow"),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        fs::create_dir(at("sub")).unwrap();
+        fs::write(at("sub/cow"), "").unwrap();
+        sweep(folder.path());
+        assert_eq!(names(folder.path()), ["dog.jpg", "empty", "sub"]);
+        assert_eq!(names(&at("sub")), ["cow"]);
     }
 
     #[test]

@@ -1,0 +1,332 @@
+//! What was shown, so that nothing is shown twice, across restarts (decisions §3).
+//!
+//! What is proven to be somebody's is remembered by its author. The memory is bounded, and who fills it loses only
+//! their own: the author with the most entries loses the one with the oldest time. What is lost leaves a floor behind:
+//! nothing of that author that is as old counts as new again. So no flood, of whomever, makes us forget what we saw of
+//! somebody else.
+//!
+//! What is not proven has a memory apart: anybody can send that, and enough of it would push out the rest.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::wire::{Binary, Timestamp, UserId};
+
+use super::api::Action;
+use super::limits::Limits;
+use super::records::{Forgotten, Record, Shown, Snapshot};
+
+/// What identifies a message or an offer.
+pub(super) type Digest = [u8; 32];
+
+/// Stores keep no later time: their numbers end there. What claims to be from then on is all of one time.
+const LATEST: Timestamp = Timestamp(i64::MAX as u64);
+
+/// Messages and offers that were shown.
+#[derive(Debug)]
+pub(super) struct Memory {
+    proven: Proven,
+    /// What older versions remembered, by other digests and without its author. It never grows, and is never
+    /// forgotten: nothing else would tell its repeats. At most [`super::MAX_SHOWN`].
+    before: BTreeSet<Digest>,
+    doubtful: Doubtful,
+}
+
+/// What is proven to be its author's.
+#[derive(Debug)]
+struct Proven {
+    /// [`Limits::shown`].
+    max: usize,
+    /// By author: when it was signed, and what.
+    of: BTreeMap<UserId, BTreeSet<(Timestamp, Digest)>>,
+    digests: BTreeSet<Digest>,
+    /// Authors by how many entries they have, then by how old their oldest is: the last one loses it.
+    by_size: BTreeSet<(usize, Reverse<Timestamp>, UserId)>,
+    /// The newest time of what was forgotten of each author. Only of those whose key is pinned (and of ourselves) can
+    /// anything be proven, so there are no more of these than pins: [`Limits::pinned_users`].
+    floors: BTreeMap<UserId, Timestamp>,
+}
+
+/// The oldest go first.
+#[derive(Debug)]
+struct Doubtful {
+    /// [`Limits::doubtful`].
+    max: usize,
+    digests: BTreeSet<Digest>,
+    order: VecDeque<Digest>,
+}
+
+impl Memory {
+    /// What is left of earlier runs.
+    pub(super) fn new(snapshot: &mut Snapshot, limits: &Limits) -> Self {
+        let mut proven = Proven {
+            max: limits.shown,
+            of: BTreeMap::new(),
+            digests: BTreeSet::new(),
+            by_size: BTreeSet::new(),
+            floors: BTreeMap::new(),
+        };
+        for Forgotten { from, until } in std::mem::take(&mut snapshot.forgotten) {
+            proven.floors.insert(from, until);
+        }
+        for Shown { from, ts, digest } in std::mem::take(&mut snapshot.shown) {
+            // With a smaller bound than last time, it is forgotten again at each start: the store keeps it.
+            proven.remember(&from, ts, digest);
+        }
+        let mut doubtful =
+            Doubtful { max: limits.doubtful, digests: BTreeSet::new(), order: VecDeque::new() };
+        for digest in std::mem::take(&mut snapshot.doubtful) {
+            doubtful.remember(digest);
+        }
+        let before = std::mem::take(&mut snapshot.shown_before).into_iter().take(super::MAX_SHOWN).collect();
+        Self { proven, before, doubtful }
+    }
+
+    /// Whether it need not even be looked at: it was shown, and proven, or older versions say so.
+    pub(super) fn is_known(&self, digest: &Digest, before: &Digest) -> bool {
+        self.proven.digests.contains(digest) || self.before.contains(before)
+    }
+
+    /// Whether what is proven to be of that author and time was shown before, or may have been.
+    pub(super) fn was_shown(&self, from: &UserId, ts: Timestamp, digest: &Digest) -> bool {
+        self.proven.digests.contains(digest) || self.proven.is_below_floor(from, ts.min(LATEST))
+    }
+
+    /// Whether what is not proven was shown before, either so or, later, proven.
+    pub(super) fn was_doubtful(&self, digest: &Digest) -> bool {
+        self.proven.digests.contains(digest) || self.doubtful.digests.contains(digest)
+    }
+
+    /// Repeats of what is proven will be dropped.
+    pub(super) fn remember(&mut self, from: &UserId, ts: Timestamp, digest: Digest, out: &mut Vec<Action>) {
+        let ts = ts.min(LATEST);
+        if self.proven.is_below_floor(from, ts) || self.proven.digests.contains(&digest) {
+            return;
+        }
+        out.push(Action::Persist(Record::Shown(Shown { from: from.clone(), ts, digest })));
+        for forgotten in self.proven.remember(from, ts, digest) {
+            out.push(Action::Persist(Record::Forgotten(forgotten)));
+        }
+    }
+
+    /// Repeats of what is not proven will be dropped, as long as there is room: a twin that a relay has altered does not
+    /// shadow the real one.
+    pub(super) fn remember_doubtful(&mut self, digest: Digest, out: &mut Vec<Action>) {
+        if self.doubtful.remember(digest) {
+            out.push(Action::Persist(Record::Doubtful(digest)));
+        }
+    }
+
+    /// How much there is: proven, floors, not proven.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        let entries = self.proven.of.values().map(BTreeSet::len).sum::<usize>();
+        assert_eq!((entries, self.proven.of.len()), (self.proven.digests.len(), self.proven.by_size.len()));
+        [entries, self.proven.floors.len(), self.doubtful.order.len()]
+    }
+}
+
+impl Proven {
+    fn is_below_floor(&self, from: &UserId, ts: Timestamp) -> bool {
+        self.floors.get(from).is_some_and(|floor| ts <= *floor)
+    }
+
+    /// Gives what had to be forgotten for it.
+    fn remember(&mut self, from: &UserId, ts: Timestamp, digest: Digest) -> Vec<Forgotten> {
+        let mut forgotten = Vec::new();
+        if self.is_below_floor(from, ts) || !self.digests.insert(digest) {
+            return forgotten;
+        }
+        self.unrank(from);
+        self.of.entry(from.clone()).or_default().insert((ts, digest));
+        self.rank(from);
+        while self.digests.len() > self.max {
+            let Some((_, _, largest)) = self.by_size.last().cloned() else { break };
+            forgotten.extend(self.forget_oldest(largest));
+        }
+        forgotten
+    }
+
+    /// Of that author. What is of the same time goes with it: the floor speaks for all of it.
+    fn forget_oldest(&mut self, from: UserId) -> Option<Forgotten> {
+        self.unrank(&from);
+        let entries = self.of.get_mut(&from)?;
+        let (until, _) = *entries.first()?;
+        while let Some((_, digest)) = entries.first().copied().filter(|(ts, _)| *ts <= until) {
+            entries.pop_first();
+            self.digests.remove(&digest);
+        }
+        if entries.is_empty() {
+            self.of.remove(&from);
+        }
+        self.rank(&from);
+        self.floors.insert(from.clone(), until);
+        Some(Forgotten { from, until })
+    }
+
+    fn place(&self, from: &UserId) -> Option<(usize, Reverse<Timestamp>, UserId)> {
+        let entries = self.of.get(from)?;
+        Some((entries.len(), Reverse(entries.first()?.0), from.clone()))
+    }
+
+    fn rank(&mut self, from: &UserId) {
+        self.by_size.extend(self.place(from));
+    }
+
+    fn unrank(&mut self, from: &UserId) {
+        if let Some(place) = self.place(from) {
+            self.by_size.remove(&place);
+        }
+    }
+}
+
+impl Doubtful {
+    /// Whether it is new.
+    fn remember(&mut self, digest: Digest) -> bool {
+        let new = self.digests.insert(digest);
+        if new {
+            self.order.push_back(digest);
+        }
+        while self.order.len() > self.max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.digests.remove(&oldest);
+            }
+        }
+        new
+    }
+}
+
+/// What makes two messages the same, whatever envelope and signature say: nobody but the author encrypts to the same
+/// block.
+pub(super) fn message_digest(from: &UserId, ciphertext: &[u8]) -> Digest {
+    digest_of(&[b"message", from.as_str().as_bytes(), ciphertext])
+}
+
+/// What makes two offers the same: their author names no two files alike.
+pub(super) fn offer_digest(from: &UserId, file_id: &str) -> Digest {
+    digest_of(&[b"file", from.as_str().as_bytes(), file_id.as_bytes()])
+}
+
+/// What older versions remembered of either.
+pub(super) fn digest_before(from: &UserId, content: &[u8], signature: Option<&Binary>) -> Digest {
+    digest_of(&[from.as_str().as_bytes(), content, signature.map_or(&[][..], |sig| sig.bytes())])
+}
+
+fn digest_of(parts: &[&[u8]]) -> Digest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(shown: usize) -> Memory {
+        let limits = Limits { shown, doubtful: 3, ..Limits::default() };
+        Memory::new(&mut Snapshot::default(), &limits)
+    }
+
+    fn user(name: &str) -> UserId {
+        name.parse().expect("a good id")
+    }
+
+    fn digest(from: &str, n: u64) -> Digest {
+        message_digest(&user(from), &n.to_be_bytes())
+    }
+
+    fn remember(memory: &mut Memory, from: &str, ts: u64) -> Vec<Action> {
+        let mut out = Vec::new();
+        memory.remember(&user(from), Timestamp(ts), digest(from, ts), &mut out);
+        out
+    }
+
+    fn was_shown(memory: &Memory, from: &str, ts: u64) -> bool {
+        memory.was_shown(&user(from), Timestamp(ts), &digest(from, ts))
+    }
+
+    #[test]
+    fn who_floods_loses_their_own() {
+        let mut memory = memory(10);
+        for ts in 1..=3 {
+            remember(&mut memory, "alice", ts);
+        }
+        for ts in 1..=1000 {
+            remember(&mut memory, "mallory", ts);
+        }
+        assert_eq!(memory.sizes(), [10, 1, 0], "nothing of alice's was lost");
+        assert!((1..=3).all(|ts| was_shown(&memory, "alice", ts)));
+        assert!((1..=1000).all(|ts| was_shown(&memory, "mallory", ts)));
+        assert!(!was_shown(&memory, "mallory", 1001));
+        assert!(!was_shown(&memory, "alice", 4));
+    }
+
+    #[test]
+    fn nothing_counts_as_new_again_however_many_flood() {
+        let mut memory = memory(10);
+        for ts in 1..=3 {
+            remember(&mut memory, "alice", ts);
+        }
+        for n in 0..100 {
+            remember(&mut memory, &format!("mallory-{n}"), 1000 + n);
+        }
+        assert_eq!(memory.sizes()[0], 10);
+        assert!((1..=3).all(|ts| was_shown(&memory, "alice", ts)));
+        assert!(!was_shown(&memory, "alice", 4), "what is newer is new");
+        assert!(!was_shown(&memory, "bob", 1), "others have no floor");
+    }
+
+    /// A clock that was a year ahead for one message must not silence its owner for that year.
+    #[test]
+    fn a_time_far_ahead_is_remembered_longest() {
+        let mut memory = memory(10);
+        remember(&mut memory, "alice", 1_000_000);
+        for ts in 1..=1000 {
+            assert!(!was_shown(&memory, "alice", ts));
+            remember(&mut memory, "alice", ts);
+        }
+        assert!(was_shown(&memory, "alice", 1_000_000) && was_shown(&memory, "alice", 1));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_told_to_the_store() {
+        let mut memory = memory(2);
+        remember(&mut memory, "alice", 1);
+        // Two of one time go together.
+        memory.remember(&user("alice"), Timestamp(1), digest("alice", 7), &mut Vec::new());
+        let shown =
+            Record::Shown(Shown { from: user("alice"), ts: Timestamp(2), digest: digest("alice", 2) });
+        let forgotten = Record::Forgotten(Forgotten { from: user("alice"), until: Timestamp(1) });
+        assert_eq!(remember(&mut memory, "alice", 2), [Action::Persist(shown), Action::Persist(forgotten)]);
+        assert_eq!(memory.sizes(), [1, 1, 0]);
+        assert_eq!(remember(&mut memory, "alice", 1), [], "the floor speaks for it");
+        // Times that no store can keep are of one time.
+        let mut out = Vec::new();
+        memory.remember(&user("bob"), Timestamp(u64::MAX), digest("bob", 1), &mut out);
+        let ts = Timestamp(i64::MAX as u64);
+        assert_eq!(
+            out[0],
+            Action::Persist(Record::Shown(Shown { from: user("bob"), ts, digest: digest("bob", 1) }))
+        );
+    }
+
+    #[test]
+    fn what_is_not_proven_pushes_out_nothing_that_is() {
+        let mut memory = memory(2);
+        remember(&mut memory, "alice", 1);
+        let mut out = Vec::new();
+        for n in 0..100 {
+            memory.remember_doubtful(digest("junk", n), &mut out);
+            memory.remember_doubtful(digest("junk", n), &mut out);
+        }
+        assert_eq!((memory.sizes(), out.len()), ([1, 0, 3], 100));
+        assert!(was_shown(&memory, "alice", 1) && memory.was_doubtful(&digest("alice", 1)));
+        assert!(memory.was_doubtful(&digest("junk", 99)) && !memory.was_doubtful(&digest("junk", 96)));
+        assert!(!was_shown(&memory, "junk", 99), "its real twin may still come");
+    }
+}
