@@ -69,6 +69,7 @@ pub mod client;
 pub mod crypto;
 pub mod dialect;
 pub mod inspect;
+mod repeats;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

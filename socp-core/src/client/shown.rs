@@ -1,25 +1,20 @@
 //! What was shown, so that nothing is shown twice, across restarts (decisions §3).
 //!
-//! What is proven to be somebody's is remembered by its author. The memory is bounded, and who fills it loses only
-//! their own: the author with the most entries loses the one with the oldest time. What is lost leaves a floor behind:
-//! nothing of that author that is as old counts as new again. So no flood, of whomever, makes us forget what we saw of
-//! somebody else.
+//! What is proven to be somebody's is remembered by its author ([`Repeats`]): no flood, of whomever, makes us forget what
+//! we saw of somebody else.
 //!
 //! What is not proven has a memory apart: anybody can send that, and enough of it would push out the rest.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::repeats::{Digest, Repeats};
 use crate::wire::{Binary, Timestamp, UserId};
 
 use super::api::Action;
 use super::limits::Limits;
 use super::records::{Forgotten, Record, Shown, Snapshot};
-
-/// What identifies a message or an offer.
-pub(super) type Digest = [u8; 32];
 
 /// Stores keep no later time: their numbers end there. What claims to be from then on is all of one time.
 const LATEST: Timestamp = Timestamp(i64::MAX as u64);
@@ -27,26 +22,13 @@ const LATEST: Timestamp = Timestamp(i64::MAX as u64);
 /// Messages and offers that were shown.
 #[derive(Debug)]
 pub(super) struct Memory {
-    proven: Proven,
+    /// What is proven to be its author's. Only of those whose key is pinned (and of ourselves) can anything be proven, so
+    /// there are no more floors than pins: [`Limits::pinned_users`].
+    proven: Repeats,
     /// What older versions remembered, by other digests and without its author. It never grows, and is never
     /// forgotten: nothing else would tell its repeats. At most [`super::MAX_SHOWN`].
     before: BTreeSet<Digest>,
     doubtful: Doubtful,
-}
-
-/// What is proven to be its author's.
-#[derive(Debug)]
-struct Proven {
-    /// [`Limits::shown`].
-    max: usize,
-    /// By author: when it was signed, and what.
-    of: BTreeMap<UserId, BTreeSet<(Timestamp, Digest)>>,
-    digests: BTreeSet<Digest>,
-    /// Authors by how many entries they have, then by how old their oldest is: the last one loses it.
-    by_size: BTreeSet<(usize, Reverse<Timestamp>, UserId)>,
-    /// The newest time of what was forgotten of each author. Only of those whose key is pinned (and of ourselves) can
-    /// anything be proven, so there are no more of these than pins: [`Limits::pinned_users`].
-    floors: BTreeMap<UserId, Timestamp>,
 }
 
 /// The oldest go first.
@@ -61,16 +43,9 @@ struct Doubtful {
 impl Memory {
     /// What is left of earlier runs.
     pub(super) fn new(snapshot: &mut Snapshot, limits: &Limits) -> Self {
-        let mut proven = Proven {
-            max: limits.shown,
-            of: BTreeMap::new(),
-            digests: BTreeSet::new(),
-            by_size: BTreeSet::new(),
-            floors: BTreeMap::new(),
-        };
-        for Forgotten { from, until } in std::mem::take(&mut snapshot.forgotten) {
-            proven.floors.insert(from, until);
-        }
+        let floors = std::mem::take(&mut snapshot.forgotten);
+        let floors = floors.into_iter().map(|Forgotten { from, until }| (from, until));
+        let mut proven = Repeats::new(limits.shown, floors);
         for Shown { from, ts, digest } in std::mem::take(&mut snapshot.shown) {
             // With a smaller bound than last time, it is forgotten again at each start: the store keeps it.
             proven.remember(&from, ts, digest);
@@ -86,28 +61,28 @@ impl Memory {
 
     /// Whether it need not even be looked at: it was shown, and proven, or older versions say so.
     pub(super) fn is_known(&self, digest: &Digest, before: &Digest) -> bool {
-        self.proven.digests.contains(digest) || self.before.contains(before)
+        self.proven.contains(digest) || self.before.contains(before)
     }
 
     /// Whether what is proven to be of that author and time was shown before, or may have been.
     pub(super) fn was_shown(&self, from: &UserId, ts: Timestamp, digest: &Digest) -> bool {
-        self.proven.digests.contains(digest) || self.proven.is_below_floor(from, ts.min(LATEST))
+        self.proven.is_over(from, ts.min(LATEST), digest)
     }
 
     /// Whether what is not proven was shown before, either so or, later, proven.
     pub(super) fn was_doubtful(&self, digest: &Digest) -> bool {
-        self.proven.digests.contains(digest) || self.doubtful.digests.contains(digest)
+        self.proven.contains(digest) || self.doubtful.digests.contains(digest)
     }
 
     /// Repeats of what is proven will be dropped.
     pub(super) fn remember(&mut self, from: &UserId, ts: Timestamp, digest: Digest, out: &mut Vec<Action>) {
         let ts = ts.min(LATEST);
-        if self.proven.is_below_floor(from, ts) || self.proven.digests.contains(&digest) {
+        if self.proven.is_over(from, ts, &digest) {
             return;
         }
         out.push(Action::Persist(Record::Shown(Shown { from: from.clone(), ts, digest })));
-        for forgotten in self.proven.remember(from, ts, digest) {
-            out.push(Action::Persist(Record::Forgotten(forgotten)));
+        for (from, until) in self.proven.remember(from, ts, digest) {
+            out.push(Action::Persist(Record::Forgotten(Forgotten { from, until })));
         }
     }
 
@@ -122,63 +97,8 @@ impl Memory {
     /// How much there is: proven, floors, not proven.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 3] {
-        let entries = self.proven.of.values().map(BTreeSet::len).sum::<usize>();
-        assert_eq!((entries, self.proven.of.len()), (self.proven.digests.len(), self.proven.by_size.len()));
-        [entries, self.proven.floors.len(), self.doubtful.order.len()]
-    }
-}
-
-impl Proven {
-    fn is_below_floor(&self, from: &UserId, ts: Timestamp) -> bool {
-        self.floors.get(from).is_some_and(|floor| ts <= *floor)
-    }
-
-    /// Gives what had to be forgotten for it.
-    fn remember(&mut self, from: &UserId, ts: Timestamp, digest: Digest) -> Vec<Forgotten> {
-        let mut forgotten = Vec::new();
-        if self.is_below_floor(from, ts) || !self.digests.insert(digest) {
-            return forgotten;
-        }
-        self.unrank(from);
-        self.of.entry(from.clone()).or_default().insert((ts, digest));
-        self.rank(from);
-        while self.digests.len() > self.max {
-            let Some((_, _, largest)) = self.by_size.last().cloned() else { break };
-            forgotten.extend(self.forget_oldest(largest));
-        }
-        forgotten
-    }
-
-    /// Of that author. What is of the same time goes with it: the floor speaks for all of it.
-    fn forget_oldest(&mut self, from: UserId) -> Option<Forgotten> {
-        self.unrank(&from);
-        let entries = self.of.get_mut(&from)?;
-        let (until, _) = *entries.first()?;
-        while let Some((_, digest)) = entries.first().copied().filter(|(ts, _)| *ts <= until) {
-            entries.pop_first();
-            self.digests.remove(&digest);
-        }
-        if entries.is_empty() {
-            self.of.remove(&from);
-        }
-        self.rank(&from);
-        self.floors.insert(from.clone(), until);
-        Some(Forgotten { from, until })
-    }
-
-    fn place(&self, from: &UserId) -> Option<(usize, Reverse<Timestamp>, UserId)> {
-        let entries = self.of.get(from)?;
-        Some((entries.len(), Reverse(entries.first()?.0), from.clone()))
-    }
-
-    fn rank(&mut self, from: &UserId) {
-        self.by_size.extend(self.place(from));
-    }
-
-    fn unrank(&mut self, from: &UserId) {
-        if let Some(place) = self.place(from) {
-            self.by_size.remove(&place);
-        }
+        self.proven.check();
+        [self.proven.len(), self.proven.floors(), self.doubtful.order.len()]
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::crypto::{Refusal, Unsigned, Verified};
 use crate::dialect::Dialect;
-use crate::wire::{Binary, HostPort, KeyId, Meta, PublicKey, Rotation, ServerId, UserId, WireText, Wrap};
+use crate::wire::{
+    Binary, HostPort, KeyId, Meta, PublicKey, Rotation, ServerId, Timestamp, UserId, WireText, Wrap,
+};
 
 use super::accounts::PasswordCheck;
 use super::dialling::Reach;
@@ -303,17 +305,15 @@ pub enum Record {
     ChannelVersion(u64),
     /// A member of the public channel: insert or replace by id (§15, `group_members`).
     Member(MemberRecord),
-    /// A message of a user elsewhere reached a user here: insert by key, keep the order.
+    /// A message of a user elsewhere reached a user here: insert by key.
     Delivered(DeliveryRecord),
-    /// That message is forgotten, and nothing that its author signed until then is new any more: delete by key, insert
-    /// or replace by author.
+    /// Nothing that this author wrote until then is new any more: insert or replace by author, and drop each
+    /// [`Record::Delivered`] of that author that is not newer.
     DeliveredUntil {
         /// Whose.
         author: UserId,
-        /// By the author's clock, Unix milliseconds.
-        until: u64,
-        /// What is forgotten.
-        key: [u8; 32],
+        /// By the author's clock.
+        until: Timestamp,
     },
     /// There are too many authors ([`Limits::seen_entries`]): the last [`Record::DeliveredUntil`] of this one goes.
     ForgetAuthor(UserId),
@@ -406,8 +406,8 @@ pub struct DeliveryRecord {
     pub key: [u8; 32],
     /// Its author.
     pub author: UserId,
-    /// When it was written, by the author's clock, Unix milliseconds.
-    pub ts: u64,
+    /// When it was written, by the author's clock, or when it came, if that is earlier.
+    pub ts: Timestamp,
 }
 
 /// The state that survived.
@@ -427,10 +427,10 @@ pub struct Snapshot {
     pub channel_version: u64,
     /// The last record of each member of the public channel.
     pub members: Vec<MemberRecord>,
-    /// The messages that reached users here, in their order, without those forgotten since.
+    /// The messages that reached users here, without those forgotten since.
     pub delivered: Vec<DeliveryRecord>,
     /// The last [`Record::DeliveredUntil`] of each author.
-    pub delivered_until: Vec<(UserId, u64)>,
+    pub delivered_until: Vec<(UserId, Timestamp)>,
 }
 
 impl Default for Snapshot {

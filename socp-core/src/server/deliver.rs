@@ -4,9 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::api::{Action, DeliveryRecord, LinkId, Record};
+use super::api::LinkId;
 use super::link::Link;
-use super::seen::delivery_key;
 use super::{InTransit, Location, MAX_CUT_OFF, MAX_IN_TRANSIT, Server, Teller, UNDER_WAY};
 use crate::crypto::{SharedPayload, Unsigned, Verified};
 use crate::dialect::UserFrames;
@@ -306,32 +305,6 @@ impl Server {
 
     fn too_long(&mut self, link: LinkId, frame: &Frame) {
         self.undelivered(link, ErrorCode::UnknownType, "the message is too long", frame.reference());
-    }
-
-    /// A delivery is recognised whatever its `ts` (decisions §3). `*` is the whole channel. What came from elsewhere can
-    /// be brought again by anybody who read along: it is known for a repeat after a restart, too.
-    fn is_new_delivery(
-        &mut self,
-        recipient: &str,
-        author: &UserId,
-        ts: Option<Timestamp>,
-        message: &Message,
-    ) -> bool {
-        let sig = message.content_sig.as_ref().map(|sig| sig.bytes()).unwrap_or_default();
-        let key = delivery_key(recipient, author.as_str(), message.ciphertext.bytes(), sig);
-        let now = self.now.unix_ms;
-        let delivery = DeliveryRecord { key, author: author.clone(), ts: ts.map_or(now, |ts| ts.0) };
-        let fresh = self.delivered.is_new(&delivery);
-        if fresh {
-            if !self.local.contains_key(author) {
-                self.out.push(Action::Persist(Record::Delivered(delivery.clone())));
-            }
-            let over = self.delivered.insert(delivery, now);
-            self.out.extend(over);
-        } else {
-            self.dropped("repeated delivery", format!("{author} to {recipient}"));
-        }
-        fresh
     }
 
     pub(super) fn note_in_transit(

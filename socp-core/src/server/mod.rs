@@ -53,6 +53,7 @@ pub(crate) use replay::Meets;
 
 use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
 use crate::dialect::Dialect;
+use crate::repeats::Repeats;
 use crate::wire::{
     Attestation, Empty, ErrorCode, Frame, FrameType, HostPort, Meta, Nonce, Payload, PublicKey, Recipient,
     Rotation, ServerId, Timestamp, UserAdvertise, UserHelloAck, UserId, UserRemove,
@@ -62,7 +63,6 @@ use accounts::Accounts;
 use admission::Rule;
 use budget::Budget;
 use channel::Channel;
-use delivered::Delivered;
 use dialling::Dial;
 use link::{Link, LinkState};
 use peer::Peer;
@@ -96,7 +96,7 @@ pub struct Server {
     /// The public channel (§15 `groups`, `group_members`).
     channel: Channel,
     seen: Seen,
-    delivered: Delivered,
+    delivered: Repeats,
     /// Deliveries sent to other servers, so that their ERROR, or the loss of their link, finds the author.
     in_transit: VecDeque<InTransit>,
     heartbeat: SharedPayload,
@@ -242,7 +242,7 @@ impl Server {
             accounts: Accounts::default(),
             channel: Channel::new(snapshot.channel_version),
             seen: Seen::new(config.limits.seen_entries, timing.seen),
-            delivered: Delivered::new(config.limits.seen_entries),
+            delivered: Repeats::new(0, []),
             in_transit: VecDeque::new(),
             heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
             hello_ack: SharedPayload::new(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),

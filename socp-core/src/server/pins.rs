@@ -7,6 +7,7 @@ use super::api::{
     ConflictOf, KeyConflict, PinRank, PinnedBy, Record, Report, ServerRecord, Snapshot, UserRecord,
 };
 use super::budget::Budget;
+use super::delivered::restored;
 use super::link::LinkState;
 use super::peer::{Peer, PresenceTable};
 use super::{Server, User};
@@ -31,7 +32,8 @@ pub(super) enum PinOutcome {
 
 impl Server {
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
-        self.delivered.restore(snapshot.delivered, snapshot.delivered_until);
+        let remembered = self.config.limits.seen_entries;
+        self.delivered = restored(remembered, snapshot.delivered, snapshot.delivered_until);
         for record in snapshot.servers.into_iter().take(self.config.limits.servers) {
             if record.key != self.config.key && record.server_id != self.id {
                 self.peers.insert(

@@ -160,7 +160,7 @@ impl Checks {
                 let twice = store.delivered.iter().any(|was| was.key == now.key);
                 twice.then(|| format!("delivered twice: {now:?}"))
             }
-            Record::DeliveredUntil { author, until, .. } => {
+            Record::DeliveredUntil { author, until } => {
                 let before = store.delivered_until.get(author);
                 before.filter(|was| until < was).map(|was| format!("{author} until {was} → {until}"))
             }

@@ -15,7 +15,7 @@ use crate::server::{
     Action, Config, DeliveryRecord, DialPolicy, Event, Introducer, LinkId, MemberRecord, Outgoing, Record,
     Server, ServerRecord, Snapshot, UserRecord,
 };
-use crate::wire::{Binary, Frame, HostPort, Id, PublicKey, ServerId, UserId, WireText, Wrap};
+use crate::wire::{Binary, Frame, HostPort, Id, PublicKey, ServerId, Timestamp, UserId, WireText, Wrap};
 
 /// What wall clocks show when a world begins: some day in 2027, in milliseconds.
 pub(super) const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -292,7 +292,7 @@ pub(super) struct Store {
     pub(super) channel_version: Option<u64>,
     pub(super) members: BTreeMap<UserId, MemberRecord>,
     pub(super) delivered: Vec<DeliveryRecord>,
-    pub(super) delivered_until: BTreeMap<UserId, u64>,
+    pub(super) delivered_until: BTreeMap<UserId, Timestamp>,
 }
 
 impl Store {
@@ -320,8 +320,8 @@ impl Store {
                 self.members.insert(record.member_id.clone(), record);
             }
             Record::Delivered(record) => self.delivered.push(record),
-            Record::DeliveredUntil { author, until, key } => {
-                self.delivered.retain(|kept| kept.key != key);
+            Record::DeliveredUntil { author, until } => {
+                self.delivered.retain(|kept| kept.author != author || kept.ts > until);
                 self.delivered_until.insert(author, until);
             }
             Record::ForgetAuthor(author) => {

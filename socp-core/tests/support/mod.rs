@@ -703,8 +703,8 @@ pub fn persist(snapshot: &mut Snapshot, record: Record) {
         }
         Record::ForgetAuthor(id) => snapshot.delivered_until.retain(|(author, _)| *author != id),
         Record::Delivered(record) => snapshot.delivered.push(record),
-        Record::DeliveredUntil { author, until, key } => {
-            snapshot.delivered.retain(|other| other.key != key);
+        Record::DeliveredUntil { author, until } => {
+            snapshot.delivered.retain(|other| other.author != author || other.ts > until);
             snapshot.delivered_until.retain(|(other, _)| *other != author);
             snapshot.delivered_until.push((author, until));
         }

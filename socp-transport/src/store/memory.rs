@@ -64,13 +64,11 @@ impl Stored for server::Record {
                 }
             }
             Self::Delivered(record) => {
-                if !snapshot.delivered.iter().any(|kept| kept.key == record.key) {
-                    snapshot.delivered.push(record);
-                }
+                upsert(&mut snapshot.delivered, record, |kept| &kept.key);
             }
             Self::ForgetAuthor(id) => snapshot.delivered_until.retain(|(author, _)| *author != id),
-            Self::DeliveredUntil { author, until, key } => {
-                snapshot.delivered.retain(|kept| kept.key != key);
+            Self::DeliveredUntil { author, until } => {
+                snapshot.delivered.retain(|kept| kept.author != author || kept.ts > until);
                 upsert(&mut snapshot.delivered_until, (author, until), |(author, _)| author);
             }
         }

@@ -6,7 +6,7 @@ use rusqlite_migration::M;
 use socp_core::server::{
     AccountRecord, DeliveryRecord, MemberRecord, PinRank, Record, ServerRecord, Snapshot, UserRecord,
 };
-use socp_core::wire::{Binary, PublicKey};
+use socp_core::wire::{Binary, PublicKey, Timestamp};
 
 use super::StoreError;
 use super::sqlite::{RowError, Schema, Tables, signed, unsigned};
@@ -62,11 +62,11 @@ const ROTATIONS: &str = "ALTER TABLE users ADD COLUMN rotations TEXT NOT NULL DE
 /// Messages that came from elsewhere, so that they do not come again.
 const DELIVERED: &str = "
     CREATE TABLE delivered (
-        number INTEGER PRIMARY KEY,
-        key    BLOB NOT NULL UNIQUE,
+        key    BLOB PRIMARY KEY NOT NULL,
         author TEXT NOT NULL,
         ts     INTEGER NOT NULL
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX delivered_of ON delivered (author, ts);
     CREATE TABLE delivered_until (
         author TEXT PRIMARY KEY NOT NULL,
         until  INTEGER NOT NULL
@@ -97,10 +97,10 @@ impl Schema for Record {
         let channel_version = version.into_iter().next().unwrap_or(1);
         let sql = "SELECT * FROM group_members WHERE group_id = 'public' ORDER BY member_id";
         let members = tables.read("group_members", sql, member)?;
-        let delivered = tables.read("delivered", "SELECT * FROM delivered ORDER BY number", delivery)?;
+        let delivered = tables.read("delivered", "SELECT * FROM delivered ORDER BY key", delivery)?;
         let sql = "SELECT * FROM delivered_until ORDER BY author";
         let delivered_until = tables.read("delivered_until", sql, |row| {
-            Ok((row.get_ref("author")?.as_str()?.parse()?, unsigned(row, "until")?))
+            Ok((row.get_ref("author")?.as_str()?.parse()?, Timestamp(unsigned(row, "until")?)))
         })?;
         Ok(Snapshot {
             own_id,
@@ -149,14 +149,17 @@ impl Schema for Record {
             }
             Self::Member(record) => put_member(record, connection),
             Self::Delivered(DeliveryRecord { key, author, ts }) => {
-                let sql = "INSERT INTO delivered (key, author, ts) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING";
-                connection.prepare_cached(sql)?.execute(params![key, author.as_str(), signed(*ts)])
+                let sql = "INSERT INTO delivered (key, author, ts) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (key) DO UPDATE SET author = excluded.author, ts = excluded.ts";
+                connection.prepare_cached(sql)?.execute(params![key, author.as_str(), signed(ts.0)])
             }
-            Self::DeliveredUntil { author, until, key } => {
-                connection.prepare_cached("DELETE FROM delivered WHERE key = ?1")?.execute(params![key])?;
+            Self::DeliveredUntil { author, until } => {
+                let until = params![author.as_str(), signed(until.0)];
+                let sql = "DELETE FROM delivered WHERE author = ?1 AND ts <= ?2";
+                connection.prepare_cached(sql)?.execute(until)?;
                 let sql = "INSERT INTO delivered_until VALUES (?1, ?2)
                            ON CONFLICT (author) DO UPDATE SET until = excluded.until";
-                connection.prepare_cached(sql)?.execute(params![author.as_str(), signed(*until)])
+                connection.prepare_cached(sql)?.execute(until)
             }
             Self::ForgetAuthor(author) => {
                 let sql = "DELETE FROM delivered_until WHERE author = ?1";
@@ -262,7 +265,7 @@ fn delivery(row: &Row<'_>) -> Result<DeliveryRecord, RowError> {
     Ok(DeliveryRecord {
         key: row.get("key")?,
         author: row.get_ref("author")?.as_str()?.parse()?,
-        ts: unsigned(row, "ts")?,
+        ts: Timestamp(unsigned(row, "ts")?),
     })
 }
 

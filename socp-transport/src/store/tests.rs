@@ -365,13 +365,11 @@ fn server_record() -> impl Strategy<Value = server::Record> {
                 let key = key(tag);
                 Record::Server(ServerRecord { server_id, key, rank, native, dialect, address, matched })
             }),
-        (any::<u8>(), id(), 0..=i64::MAX as u64)
-            .prop_map(|(tag, author, ts)| Record::Delivered(DeliveryRecord { key: [tag; 32], author, ts })),
-        (any::<u8>(), id(), 0..=i64::MAX as u64).prop_map(|(tag, author, until)| Record::DeliveredUntil {
-            author,
-            until,
-            key: [tag; 32]
+        (any::<u8>(), id(), 0..100u64).prop_map(|(tag, author, ts)| {
+            Record::Delivered(DeliveryRecord { key: [tag; 32], author, ts: Timestamp(ts) })
         }),
+        (id(), 0..100u64)
+            .prop_map(|(author, until)| Record::DeliveredUntil { author, until: Timestamp(until) }),
         id().prop_map(Record::ForgetAuthor),
         id().prop_map(Record::ForgetServer),
         id().prop_map(Record::ForgetUser),
