@@ -33,7 +33,11 @@ const HISTORY: usize = 1000;
 /// How long completion waits for names: a key press is not to be felt.
 const NAMES: Duration = Duration::from_millis(300);
 
-/// Paths that are looked at for completion: a key press is not to be felt.
+/// Entries of a folder that are looked at for completion, whether they fit or not: a key press is not to be felt, and a
+/// folder may hold millions.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Paths that are offered: each is asked whether it is a folder.
 const MAX_PATHS: usize = 1000;
 
 /// Writes lines above the prompt.
@@ -257,8 +261,13 @@ fn commands_for(typed: &str) -> Vec<Pair> {
 /// Files and folders that the path may go on with. It is the rest of the line: spaces need no quotes.
 fn paths_for(typed: &str) -> Vec<Pair> {
     let (folder, name) = commands::unfinished(typed);
-    let before = &typed[..typed.len() - name.len()];
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    paths_among(entries, typed, &name)
+}
+
+/// `name` is the part of `typed` behind the folder.
+fn paths_among(entries: impl Iterator<Item = std::fs::DirEntry>, typed: &str, name: &str) -> Vec<Pair> {
+    let before = &typed[..typed.len() - name.len()];
     let pair = |entry: std::fs::DirEntry| {
         // A name that is no text cannot be typed; what is hidden is shown to who asks for it.
         let mut display = entry.file_name().into_string().ok()?;
@@ -272,7 +281,7 @@ fn paths_for(typed: &str) -> Vec<Pair> {
         }
         Some(Pair { replacement: format!("{before}{display}"), display })
     };
-    let mut pairs: Vec<_> = entries.filter_map(pair).take(MAX_PATHS).collect();
+    let mut pairs: Vec<_> = entries.take(MAX_ENTRIES).filter_map(pair).take(MAX_PATHS).collect();
     pairs.sort_by(|a, b| a.display.cmp(&b.display));
     pairs
 }
@@ -337,5 +346,17 @@ mod tests {
         assert_eq!(typed("."), all(&[".cat"]));
         assert_eq!(replacements(paths_for(&format!("\"{base}/d"))), [format!("\"{base}/dog")]);
         assert_eq!(typed("nowhere/x"), [""; 0]);
+    }
+
+    #[test]
+    fn no_folder_is_too_long_to_look_for_a_path_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dog"), "").unwrap();
+        let mut looked_at = 0;
+        let endless =
+            std::iter::repeat_with(|| std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap());
+        let counted = endless.inspect(|_| looked_at += 1);
+        assert_eq!(replacements(paths_among(counted, "cat", "cat")), [""; 0]);
+        assert_eq!(looked_at, MAX_ENTRIES);
     }
 }
