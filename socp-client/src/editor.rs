@@ -13,7 +13,10 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use rustyline::{
+    Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
+    ExternalPrinter, Helper, KeyEvent, RepeatCount,
+};
 use socp_core::wire::MetaField;
 use tokio::sync::mpsc;
 
@@ -21,6 +24,7 @@ use crate::commands::{self, COMMANDS, Line};
 use crate::identity::{Keyring, ask_for_change};
 use crate::input::Input;
 use crate::password::ask_for_server;
+use crate::progress;
 use crate::say;
 use crate::terminal::suspend_here;
 
@@ -126,6 +130,7 @@ impl Prompt {
         let mut editor = Editor::with_config(config).ok()?;
         let mut printer = editor.create_external_printer().ok()?;
         let typed = Typed::default();
+        editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend)));
         editor.set_helper(Some(Names { inputs, colour, typed: typed.clone() }));
         // There is none yet, or it cannot be read: then it starts anew.
         let _ = editor.load_history(&history);
@@ -210,6 +215,17 @@ impl Prompt {
             // A full disk is no reason to stop talking.
             let _ = self.editor.append_history(&self.history);
         }
+    }
+}
+
+/// Ctrl-Z, before the editor acts on it: it knows nothing of the bars.
+struct Suspend;
+
+impl ConditionalEventHandler for Suspend {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        progress::lay_aside();
+        // What it would do without us.
+        None
     }
 }
 
@@ -301,8 +317,10 @@ impl Highlighter for Names {
 impl Hinter for Names {
     type Hint = String;
 
-    /// Gives none: it is asked whenever the line changes, which is how we know what is typed.
+    /// Gives none: it is asked whenever the line changes, which is how we know what is typed, and when the program goes on
+    /// after Ctrl-Z.
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<String> {
+        progress::take_up();
         self.typed.note(line, cursor);
         None
     }
