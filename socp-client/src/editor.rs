@@ -278,7 +278,7 @@ fn commands_for(typed: &str) -> Vec<Pair> {
 fn paths_for(typed: &str) -> Vec<Pair> {
     let (folder, name) = commands::unfinished(typed);
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    paths_among(entries, typed, &name)
+    paths_among(entries, typed, name)
 }
 
 /// `name` is the part of `typed` behind the folder.
