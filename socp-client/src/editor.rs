@@ -13,7 +13,10 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use rustyline::{
+    Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
+    ExternalPrinter, Helper, KeyEvent, RepeatCount,
+};
 use socp_core::wire::MetaField;
 use tokio::sync::mpsc;
 
@@ -21,6 +24,7 @@ use crate::commands::{self, COMMANDS, Line};
 use crate::identity::{Keyring, ask_for_change};
 use crate::input::Input;
 use crate::password::ask_for_server;
+use crate::progress;
 use crate::say;
 use crate::terminal::suspend_here;
 
@@ -33,7 +37,11 @@ const HISTORY: usize = 1000;
 /// How long completion waits for names: a key press is not to be felt.
 const NAMES: Duration = Duration::from_millis(300);
 
-/// Paths that are looked at for completion: a key press is not to be felt.
+/// Entries of a folder that are looked at for completion, whether they fit or not: a key press is not to be felt, and a
+/// folder may hold millions.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Paths that are offered: each is asked whether it is a folder.
 const MAX_PATHS: usize = 1000;
 
 /// Writes lines above the prompt.
@@ -122,6 +130,7 @@ impl Prompt {
         let mut editor = Editor::with_config(config).ok()?;
         let mut printer = editor.create_external_printer().ok()?;
         let typed = Typed::default();
+        editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend)));
         editor.set_helper(Some(Names { inputs, colour, typed: typed.clone() }));
         // There is none yet, or it cannot be read: then it starts anew.
         let _ = editor.load_history(&history);
@@ -209,6 +218,17 @@ impl Prompt {
     }
 }
 
+/// Ctrl-Z, before the editor acts on it: it knows nothing of the bars.
+struct Suspend;
+
+impl ConditionalEventHandler for Suspend {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        progress::lay_aside();
+        // What it would do without us.
+        None
+    }
+}
+
 /// What is followed by a user's name.
 const TO_A_USER: [&str; 5] = ["/tell ", "/file ", "/whois ", "/verify ", "/unverify "];
 
@@ -257,8 +277,13 @@ fn commands_for(typed: &str) -> Vec<Pair> {
 /// Files and folders that the path may go on with. It is the rest of the line: spaces need no quotes.
 fn paths_for(typed: &str) -> Vec<Pair> {
     let (folder, name) = commands::unfinished(typed);
-    let before = &typed[..typed.len() - name.len()];
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    paths_among(entries, typed, name)
+}
+
+/// `name` is the part of `typed` behind the folder.
+fn paths_among(entries: impl Iterator<Item = std::fs::DirEntry>, typed: &str, name: &str) -> Vec<Pair> {
+    let before = &typed[..typed.len() - name.len()];
     let pair = |entry: std::fs::DirEntry| {
         // A name that is no text cannot be typed; what is hidden is shown to who asks for it.
         let mut display = entry.file_name().into_string().ok()?;
@@ -272,7 +297,7 @@ fn paths_for(typed: &str) -> Vec<Pair> {
         }
         Some(Pair { replacement: format!("{before}{display}"), display })
     };
-    let mut pairs: Vec<_> = entries.filter_map(pair).take(MAX_PATHS).collect();
+    let mut pairs: Vec<_> = entries.take(MAX_ENTRIES).filter_map(pair).take(MAX_PATHS).collect();
     pairs.sort_by(|a, b| a.display.cmp(&b.display));
     pairs
 }
@@ -292,8 +317,10 @@ impl Highlighter for Names {
 impl Hinter for Names {
     type Hint = String;
 
-    /// Gives none: it is asked whenever the line changes, which is how we know what is typed.
+    /// Gives none: it is asked whenever the line changes, which is how we know what is typed, and when the program goes on
+    /// after Ctrl-Z.
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<String> {
+        progress::take_up();
         self.typed.note(line, cursor);
         None
     }
@@ -337,5 +364,17 @@ mod tests {
         assert_eq!(typed("."), all(&[".cat"]));
         assert_eq!(replacements(paths_for(&format!("\"{base}/d"))), [format!("\"{base}/dog")]);
         assert_eq!(typed("nowhere/x"), [""; 0]);
+    }
+
+    #[test]
+    fn no_folder_is_too_long_to_look_for_a_path_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dog"), "").unwrap();
+        let mut looked_at = 0;
+        let endless =
+            std::iter::repeat_with(|| std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap());
+        let counted = endless.inspect(|_| looked_at += 1);
+        assert_eq!(replacements(paths_among(counted, "cat", "cat")), [""; 0]);
+        assert_eq!(looked_at, MAX_ENTRIES);
     }
 }

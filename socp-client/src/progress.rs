@@ -4,8 +4,9 @@
 //! not know of them. Each drawing is one write, which begins and ends with the cursor where it was.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socp_core::client::{Direction, FileNotice, Notice, Transfer, TransferId, quote_label};
@@ -115,14 +116,61 @@ pub(crate) struct Region {
     rows: u16,
     /// Columns and rows of the terminal when we drew last.
     size: (u16, u16),
+    /// [`Aside::times`] when we drew last.
+    times: u64,
 }
 
 /// Whether some are.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Held while bars are drawn.
+static ASIDE: Mutex<Aside> = Mutex::new(Aside { now: false, times: 0 });
+
+/// The bars are laid aside while the program is suspended: the terminal is the shell's.
+#[derive(Debug)]
+struct Aside {
+    now: bool,
+    /// How often they were: each time none of them is left on the terminal.
+    times: u64,
+}
+
+fn aside() -> MutexGuard<'static, Aside> {
+    ASIDE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program is about to be suspended: gives the terminal back, and draws nothing until [`take_up`].
+pub(crate) fn lay_aside() {
+    let mut aside = aside();
+    aside.now = true;
+    aside.times += 1;
+    give_back();
+}
+
+/// The program goes on. The next drawing brings the bars back.
+pub(crate) fn take_up() {
+    aside().now = false;
+}
+
 impl Region {
+    /// Makes the terminal show these bars and no others, unless they are laid aside. `size` is that of the terminal.
+    pub(crate) fn show(
+        &mut self,
+        size: (u16, u16),
+        bars: &[Bar],
+        write: impl FnOnce(&str) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let aside = aside();
+        if aside.now {
+            return Ok(());
+        }
+        if std::mem::replace(&mut self.times, aside.times) != aside.times {
+            self.rows = 0;
+        }
+        write(&self.draw(size, bars))
+    }
+
     /// What makes the terminal show these bars and no others. `size` is that of the terminal.
-    pub(crate) fn draw(&mut self, size: (u16, u16), bars: &[Bar]) -> String {
+    fn draw(&mut self, size: (u16, u16), bars: &[Bar]) -> String {
         let (columns, height) = size;
         let mut text = String::new();
         if self.rows > 0 && self.size != size {
@@ -277,6 +325,27 @@ mod tests {
                 assert!(width(&lines[0]) < columns.max(1), "{columns}: {lines:?}");
             }
         }
+    }
+
+    #[test]
+    fn while_the_program_is_suspended_the_terminal_is_the_shells() {
+        let all = moving("cat.jpg", 400_000);
+        let mut region = Region::default();
+        let mut drawn = || {
+            let mut text = None;
+            let write = |drawn: &str| {
+                text = Some(drawn.to_owned());
+                Ok(())
+            };
+            region.show((80, 24), &all.bars(), write).unwrap();
+            text
+        };
+        let first = drawn().unwrap();
+        assert!(first.contains("\x1b[1;23r"), "{first:?}");
+        lay_aside();
+        assert_eq!(drawn(), None);
+        take_up();
+        assert_eq!(drawn(), Some(first), "from the beginning: nothing is left of it");
     }
 
     #[test]

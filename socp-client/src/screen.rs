@@ -283,7 +283,7 @@ fn write_all(mut queue: mpsc::Receiver<Shown>, mut printer: Printer, keeps: bool
         let size = || terminal_size().map_or((0, 0), |(Width(columns), Height(rows))| (columns, rows));
         let is_written = match &shown {
             Shown::Line(line) => printer(line.clone()),
-            Shown::Bars(bars) => write(&region.draw(size(), bars)).is_ok(),
+            Shown::Bars(bars) => region.show(size(), bars, write).is_ok(),
             Shown::Typed(_) => true,
             Shown::Again => {
                 let (columns, rows) = size();

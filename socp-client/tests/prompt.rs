@@ -224,7 +224,8 @@ fn a_file_that_moves_has_a_bar_below_the_prompt() {
     let mut alice = Seat::take(&world.command("alice"));
     alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
     let path = world.dir.path().join("cat pictures.zip");
-    std::fs::write(&path, vec![7; 800_000]).unwrap();
+    // More than can arrive before it is stopped, on however fast a machine.
+    std::fs::write(&path, vec![7; 48 << 20]).unwrap();
     // The path is completed, spaces and all.
     alice.press(&format!("/file bob {}/cat\t", world.dir.path().display()));
     alice.until("completion", |lines| lines.last().is_some_and(|line| line.ends_with("/cat pictures.zip")));
@@ -248,12 +249,48 @@ fn a_file_that_moves_has_a_bar_below_the_prompt() {
         let above = prompt.and_then(|at| lines.get(at.checked_sub(1)?));
         above == Some(&"[dm] bob: I am") && lines.iter().filter(|line| is_bar(line)).count() == 1
     });
+    alice.press("\r");
+    assert_eq!(bob.event_of("dm")["text"], "are you there?");
+    alice.press("/cancel\r");
     alice.until("the end", |lines| {
-        let end = |line: &&&str| {
-            line.starts_with(
-                "[file 1] \"cat pictures.zip\" has arrived at bob, complete and verified: 800 kB in ",
-            )
-        };
-        lines.iter().filter(end).count() == 1 && lines.last() == Some(&"alice> /tell bob are you there?")
+        let end = |line: &&&str| **line == "[file 1] stopped \"cat pictures.zip\" to bob";
+        let is_over = lines.iter().filter(end).count() == 1 && !lines.iter().any(|line| is_bar(line));
+        is_over && lines.last() == Some(&"alice>")
     });
+}
+
+/// Under a shell, whose the terminal is in between.
+#[test]
+fn ctrl_z_gives_the_shell_all_lines_of_the_terminal_and_the_bar_comes_back() {
+    const SCRIPT: &str = r#"
+        "$0" "$@"
+        line=0
+        while [ $line -lt 40 ]; do line=$((line + 1)); echo "at the shell $line"; done
+        read -r enter
+        fg > /dev/null
+    "#;
+    let world = World::new();
+    let mut bob = support::Running::start(world.command("bob").args(["--json", "--auto-accept"]));
+    bob.event_of("ready");
+    let program = world.command("alice");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-m", "-c", SCRIPT]).arg(program.get_program()).args(program.get_args());
+    let mut alice = Seat::take(&shell);
+    alice.until("ready", |lines| lines.iter().any(|line| line.starts_with("[ready]")));
+    let path = world.dir.path().join("cat.zip");
+    std::fs::write(&path, vec![7; 48 << 20]).unwrap();
+    alice.press(&format!("/file bob {}\r", path.display()));
+    let is_bar = |line: &str| line.starts_with("cat.zip to bob [");
+    let has_bar = |lines: &[&str]| {
+        let bars = lines.iter().filter(|line| is_bar(line)).count();
+        bars == 1 && lines.len() == 30 && is_bar(lines[29]) && lines.contains(&"alice>")
+    };
+    alice.until("a bar", has_bar);
+    alice.press("\x1a");
+    // All but the line in which the cursor stands.
+    alice.until("the shell", |lines| {
+        lines.len() == 29 && lines.iter().all(|line| line.starts_with("at the shell"))
+    });
+    alice.press("\r");
+    alice.until("the bar again", has_bar);
 }
