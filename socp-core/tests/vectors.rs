@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use socp_core::crypto::{
     ContentForm, ContentInput, CryptoError, MAX_PLAINTEXT_BYTES, Opener, SaltLength, Sealer, Signer,
-    Verifier, aws_lc, check_content, rsa,
+    Verifier, aws_lc, check_content, check_shares, rsa,
 };
 use socp_core::wire::{
-    Binary, CanonicalError, Frame, Id, KeyError, MAX_JSON_DEPTH, PublicKey, Timestamp, ascii_form,
-    canonicalise, decode_base64, encode_base64,
+    Binary, CanonicalError, Frame, Id, KeyError, MAX_JSON_DEPTH, PublicChannelKeyShare, PublicKey, Timestamp,
+    ascii_form, canonicalise, decode_base64, encode_base64,
 };
 
 #[derive(Deserialize)]
@@ -95,6 +95,7 @@ struct ContentVector {
     to: Option<String>,
     ts: u64,
     content_sig_b64url: String,
+    creator_pub: Option<String>,
     salt: Option<usize>,
     form: String,
     valid: bool,
@@ -478,6 +479,29 @@ fn no_character_of_a_signed_payload_can_be_changed() {
             assert!(judged * 4 > payload.len(), "{}: {judged} of {}", vector.note, payload.len());
         }
     }
+}
+
+/// §12: a creator signs the shares, canonical, then `creator_pub` as it is written.
+#[test]
+fn key_shares_hold_as_their_creator_signed_them() {
+    let (mut valid, mut invalid) = (0, 0);
+    for vector in VECTORS.content.iter().filter(|vector| vector.kind == "keyshare") {
+        let note = &vector.note;
+        let payload = format!(
+            r#"{{"shares":{},"creator_pub":"{}","content_sig":"{}"}}"#,
+            vector.ciphertext_text,
+            vector.creator_pub.as_deref().expect(note),
+            vector.content_sig_b64url
+        );
+        let share: PublicChannelKeyShare = serde_json::from_str(&payload).expect(note);
+        let (key, signature) = (public_key(&vector.signer), share.content_sig.as_ref().expect(note));
+        for (provider, verifier) in verifiers() {
+            let holds = check_shares(verifier, &key, &share.signed_text(), signature.bytes());
+            assert_eq!(holds, vector.valid, "{provider}: {note}");
+        }
+        *if vector.valid { &mut valid } else { &mut invalid } += 1;
+    }
+    assert_eq!((valid, invalid), (4, 3));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use socp_transport::store::{SqliteStore, Store};
 use socp_transport::vault;
 use zeroize::Zeroizing;
 
-use crate::error::{Result, note};
+use crate::error::{Fatal, Result, note};
 
 const KEY_FILE: &str = "identity.pem";
 const ID_FILE: &str = "server_id";
@@ -93,12 +93,9 @@ impl ServerData {
     ) -> Result<ServerId> {
         let path = self.folder.file(ID_FILE);
         match (read_id(&path, key)?, wanted) {
-            (Some(kept), Some(wanted)) if *wanted != kept && Some(wanted) != assigned => Err(format!(
-                "{}: this server's id is {kept:?} since its first start, not {wanted:?}: others know it by \
-                 that id; leave --server-id out, or name another data directory",
-                path.display()
-            )
-            .into()),
+            (Some(kept), Some(wanted)) if *wanted != kept && Some(wanted) != assigned => {
+                Err(another_id(&path, &kept, wanted))
+            }
             (Some(kept), _) => Ok(kept),
             (None, wanted) => {
                 let id = wanted.cloned().unwrap_or_else(|| Id::derived_from(key).into());
@@ -119,6 +116,26 @@ impl ServerData {
 pub(crate) fn kept_key(folder: &Path) -> Result<Option<PublicKey>> {
     let path = folder.join(KEY_FILE);
     if exists(&path)? { Ok(Some(vault::load_or_create(&path)?.public_key().clone())) } else { Ok(None) }
+}
+
+/// Whether a directory is that of a server of this id, without locking it.
+pub(crate) fn judge_id(folder: &Path, wanted: &ServerId, key: &PublicKey) -> Result<()> {
+    let path = folder.join(ID_FILE);
+    match read_id(&path, key)? {
+        Some(kept) if kept != *wanted && state_in(folder)?.own_id.as_ref() != Some(wanted) => {
+            Err(another_id(&path, &kept, wanted))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn another_id(path: &Path, kept: &ServerId, wanted: &ServerId) -> Fatal {
+    format!(
+        "{}: this server's id is {kept:?} since its first start, not {wanted:?}: others know it by that id; leave \
+         --server-id out (in the file: server_id), or name another data directory",
+        path.display()
+    )
+    .into()
 }
 
 /// The state in a directory, without locking it.

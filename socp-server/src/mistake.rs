@@ -41,6 +41,14 @@ impl Place {
         Self::new(source, before + skipped..before + skipped + word)
     }
 
+    pub(crate) fn file(&self) -> &Path {
+        &self.source.path
+    }
+
+    pub(crate) fn is_in_file_of(&self, other: &Self) -> bool {
+        self.source.path == other.source.path
+    }
+
     /// Counted from 1.
     pub(crate) fn line(&self) -> usize {
         self.line_and_column().0

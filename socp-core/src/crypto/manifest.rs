@@ -19,10 +19,11 @@ pub(crate) fn manifest_check(
     Some(Check { purpose: Purpose::Content, key, required, claimed })
 }
 
-/// The creator's signature over shares and key (§12): the canonical list, then the key as it is written.
+/// The creator's signature over shares and key (§12): the canonical list, then the key as it is written. None if there is no
+/// well-formed one.
 pub(crate) fn share_check(share: &PublicChannelKeyShare, key: &PublicKey) -> Option<Check> {
-    let signature = share.content_sig.as_ref()?.bytes().into();
-    let claimed = Claimed::Text { canonical: share.signed_text(), signature };
+    let signature = share.content_sig.as_ref().filter(|sig| sig.bytes().len() == RSA_BYTES)?;
+    let claimed = Claimed::Shares { text: share.signed_text(), signature: signature.bytes().into() };
     Some(Check { purpose: Purpose::Content, key: key.clone(), required: true, claimed })
 }
 

@@ -19,6 +19,7 @@ mod signed;
 pub use content::{ContentCover, ContentForm, ContentInput, check_content};
 pub use proof::{
     Admission, CanonicalForm, Proof, Purpose, Refusal, SignatureForm, Unverified, Verified, check_payload,
+    check_shares,
 };
 pub use rotation::{MAX_ROTATIONS, rotate, rotations_to};
 pub use signed::{SharedPayload, Signed, Unsigned};

@@ -3,6 +3,8 @@
 //! [`Verified`] has private fields and no constructor that skips the check, so a forgotten check does
 //! not compile.
 
+use sha2::{Digest, Sha256};
+
 use super::content::{ContentForm, ContentInput, check_content};
 use super::rotation::chain_digest;
 use super::{SaltLength, Verifier};
@@ -46,6 +48,8 @@ pub(crate) enum Claimed {
     Payload { hint: Option<SignatureForm> },
     /// A canonical text by a signature that travels in the payload.
     Text { canonical: String, signature: Box<[u8]> },
+    /// Key shares by their `content_sig`.
+    Shares { text: String, signature: Box<[u8]> },
     /// All steps of a rotation, each by the key before it.
     Chain { steps: Vec<Step> },
     /// A message's content by its `content_sig`.
@@ -185,6 +189,10 @@ impl Check {
             Claimed::Text { canonical, signature } => {
                 if check_text(verifier, &self.key, canonical, signature) { Ok(proof(None)) } else { Err(()) }
             }
+            Claimed::Shares { text, signature } => match check_shares(verifier, &self.key, text, signature) {
+                true => Ok(proof(None)),
+                false => Err(()),
+            },
             Claimed::Chain { steps } => {
                 // The first step that fails is the last that costs anything.
                 let holds = |step: &Step| check_text(verifier, &step.key, &step.canonical, &step.signature);
@@ -208,6 +216,18 @@ fn check_text(verifier: &dyn Verifier, key: &PublicKey, canonical: &str, signatu
             .any(|salt| verifier.verify(key, text.as_bytes(), signature, *salt))
     };
     std::iter::once(canonical).chain(ascii.as_deref()).any(holds)
+}
+
+/// What a creator signs of key shares ([`PublicChannelKeyShare::signed_text`]), hashed once by PSS or once more before
+/// (decisions §1), with either salt.
+///
+/// [`PublicChannelKeyShare::signed_text`]: crate::wire::PublicChannelKeyShare::signed_text
+pub fn check_shares(verifier: &dyn Verifier, key: &PublicKey, text: &str, signature: &[u8]) -> bool {
+    let digest = Sha256::digest(text);
+    [text.as_bytes(), &digest].into_iter().any(|signed| {
+        let salts = [SaltLength::Digest, SaltLength::Max];
+        salts.into_iter().any(|salt| verifier.verify(key, signed, signature, salt))
+    })
 }
 
 /// Tries the forms of a frame's payload that peers sign, `hint` (the one that matched last) first, and says in which

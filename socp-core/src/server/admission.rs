@@ -10,7 +10,8 @@ use super::peer::Peer;
 use super::seen::frame_key;
 use super::{Server, Session};
 use crate::crypto::{
-    Admission, Check, Claimed, ContentInput, Purpose, Refusal, SharedPayload, SignatureForm, rotation_check,
+    Admission, Check, Claimed, ContentInput, Purpose, RSA_BYTES, Refusal, SharedPayload, SignatureForm,
+    rotation_check,
 };
 use crate::crypto::{Unverified, Verified, manifest_check, share_check};
 use crate::dialect::UserFrames;
@@ -236,8 +237,8 @@ impl Server {
         }
         self.meta_rule(frame, hello)?;
         match session.bare {
-            true => Ok(sig_if_there(frame, &session.key, None)),
-            false => sig(frame, &session.key, None),
+            true => Ok(sig_if_there(frame, &session.key, session.form)),
+            false => sig(frame, &session.key, session.form),
         }
     }
 
@@ -513,16 +514,16 @@ impl Server {
             return Err(foreign(frame));
         }
         match frame.payload() {
-            Payload::LoginProof(_) => sig(frame, &session.key, None),
+            Payload::LoginProof(_) => sig(frame, &session.key, session.form),
             Payload::UserHello(hello) => self.hello_again_rule(session, frame, hello),
             Payload::ListRequest(_)
             | Payload::PubkeyRequest(_)
             | Payload::Error(_)
-            | Payload::CtrlClose(_) => Ok(sig_if_there(frame, &session.key, None)),
+            | Payload::CtrlClose(_) => Ok(sig_if_there(frame, &session.key, session.form)),
             // What the standard wraps is routed first (decisions §6).
             Payload::MsgDirect(_) => {
                 own_frame(user, frame)?;
-                Ok(sig_if_there(frame, &session.key, None))
+                Ok(sig_if_there(frame, &session.key, session.form))
             }
             Payload::MsgPublicChannel(_)
             | Payload::FileStart(_)
@@ -530,7 +531,7 @@ impl Server {
             | Payload::FileEnd(_)
             | Payload::Ack(_) => {
                 own_frame(user, frame)?;
-                let mut checks = sig_if_there(frame, &session.key, None);
+                let mut checks = sig_if_there(frame, &session.key, session.form);
                 checks.extend(author_check(frame, user.id(), session.key.clone()));
                 Ok(checks)
             }
@@ -543,7 +544,7 @@ impl Server {
                         "creator_pub is not the key of this session",
                     ));
                 }
-                let mut checks = sig_if_there(frame, &session.key, None);
+                let mut checks = sig_if_there(frame, &session.key, session.form);
                 checks.extend(share_check(share, &session.key));
                 Ok(checks)
             }
@@ -679,7 +680,8 @@ fn content_check(
     to: Option<&Id>,
     key: PublicKey,
 ) -> Option<Check> {
-    let signature = message.content_sig.as_ref()?.bytes().into();
+    let signature = message.content_sig.as_ref().filter(|sig| sig.bytes().len() == RSA_BYTES)?;
+    let signature = signature.bytes().into();
     let ts = message.ts.or(message.original_ts).or(frame.ts())?;
     let input =
         ContentInput { ciphertext: message.ciphertext.clone(), from: from.clone(), to: to.cloned(), ts };

@@ -226,6 +226,10 @@ impl Server {
 
     /// PUBLIC_CHANNEL_SNAPSHOT after the directory (decisions §4), in pages for natives; others get what fits.
     pub(super) fn send_channel_snapshot(&mut self, link: LinkId, user: &UserId) {
+        if self.local.get(user).is_some_and(|session| session.bare) {
+            let first = self.first_members();
+            return self.send(link, Recipient::from(user), &Payload::PublicChannelSnapshot(first));
+        }
         let pages = match &self.channel.snapshot {
             Some(pages) => pages.clone(),
             None => self.channel_snapshot(),
@@ -235,6 +239,13 @@ impl Server {
             let frame = self.frame(Recipient::from(user), page);
             self.send_to(vec![link], frame);
         }
+    }
+
+    /// As many members as fit into one frame, for those who know no pages.
+    fn first_members(&self) -> PublicChannelSnapshot {
+        let members = self.channel.members().cloned().collect();
+        let members = pages(members, self.config.limits.frame_out_bytes, id_bytes).swap_remove(0);
+        PublicChannelSnapshot { version: self.channel.version, members, page: None, pages: None }
     }
 
     fn channel_snapshot(&self) -> Vec<SharedPayload> {

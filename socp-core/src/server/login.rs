@@ -205,6 +205,7 @@ impl Server {
             attested,
             meta_changes: Budget::new(burst, 1.0 / every.as_secs_f64().max(0.001), self.now.instant),
             bare: !proven,
+            form: None,
             challenge: None,
             advert,
         };

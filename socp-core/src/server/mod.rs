@@ -51,7 +51,9 @@ pub use dialling::Reach;
 pub use limits::{Limits, Timing};
 pub(crate) use replay::Meets;
 
-use crate::crypto::{Admission, Purpose, Refusal, SharedPayload, Unsigned, Verified, Verifier};
+use crate::crypto::{
+    Admission, Purpose, Refusal, SharedPayload, SignatureForm, Unsigned, Verified, Verifier,
+};
 use crate::dialect::Dialect;
 use crate::repeats::Repeats;
 use crate::wire::{
@@ -154,6 +156,8 @@ struct Session {
     meta_changes: Budget,
     /// Came with a bare USER_HELLO: gets adverts and removals themselves, and lists without pages.
     bare: bool,
+    /// How its frames were signed last, to be tried first (decisions §1).
+    form: Option<SignatureForm>,
     /// A renewal challenge that is open, and until when.
     challenge: Option<(Nonce, Duration)>,
     /// Signed once, sent to whoever needs it.
@@ -496,6 +500,11 @@ impl Server {
     }
 
     fn on_user_frame(&mut self, link: LinkId, user: &UserId, frame: Verified) {
+        if let Some(form) = frame.proof(Purpose::Transport).and_then(|proof| proof.form)
+            && let Some(session) = self.local.get_mut(user)
+        {
+            session.form = Some(form);
+        }
         match frame.frame().payload() {
             Payload::MsgDirect(message) => self.on_msg_direct(link, user, &frame, message),
             Payload::MsgPublicChannel(message) => self.on_msg_public(link, user, &frame, message),

@@ -81,11 +81,12 @@ pub(super) fn settle(
     let tls = certificate(&settings, &places).map_err(|mistake| mistakes.push(mistake)).ok().flatten();
     let roots = Roots::with_files(&settings.ca);
     let roots = roots.map_err(|error| mistakes.push(Mistake::error(places.of("tls.ca"), error)));
-    trusted.extend(settings.introducers.iter().map(|IntroducerText { server, key }| Trusted {
+    let introducers = settings.introducers.iter().enumerate();
+    trusted.extend(introducers.map(|(at, IntroducerText { server, key })| Trusted {
         server: server.clone(),
         key: key.key.clone(),
         dialect: key.dialect,
-        place: places.of("introducers"),
+        place: places.of_element("introducers", at),
         is_listed: false,
     }));
     mistakes.extend(listeners(&settings, &places));
@@ -146,8 +147,8 @@ fn certificate(settings: &Settings, places: &Places) -> Result<Option<ServerTls>
 
 fn listeners(settings: &Settings, places: &Places) -> Vec<Mistake> {
     let certified = settings.certificate.is_some();
-    let judge = |listen: &ListenAddress| {
-        let place = || places.of("listen");
+    let judge = |(at, listen): (usize, &ListenAddress)| {
+        let place = || places.of_element("listen", at);
         let (host, tls) =
             (listen.host(), "give it a certificate with --tls-cert and --tls-key (in the file: [tls])");
         match scheme_of(listen, certified) {
@@ -166,7 +167,7 @@ fn listeners(settings: &Settings, places: &Places) -> Vec<Mistake> {
         let nowhere = Mistake::error(places.of("listen"), "no address to listen on");
         return vec![nowhere.help("name one, such as \"127.0.0.1:8765\"")];
     }
-    settings.listen.iter().filter_map(judge).collect()
+    settings.listen.iter().enumerate().filter_map(judge).collect()
 }
 
 /// What keeps an introducer from being dialled, or should be known before.
@@ -189,9 +190,10 @@ fn named_twice(trusted: &[Trusted]) -> Vec<Mistake> {
     let again = trusted.iter().enumerate().filter_map(|(at, entry)| {
         let address = &entry.server.address;
         let first = trusted[..at].iter().find(|first| first.server.address == *address)?;
-        let before = match &first.place {
-            Some(place) => format!("in line {}", place.line()),
-            None => "on the command line".into(),
+        let before = match (&first.place, &entry.place) {
+            (Some(first), Some(entry)) if first.is_in_file_of(entry) => format!("in line {}", first.line()),
+            (Some(first), _) => format!("in {}, line {}", first.file().display(), first.line()),
+            (None, _) => "on the command line".into(),
         };
         if first.key == entry.key {
             let what = format!("{address} is named a second time, first {before}: it counts once");
@@ -279,7 +281,7 @@ impl Configuration {
             match advertise {
                 Some(advertise) if advertise != listed => {
                     let what = format!(
-                        "the bootstrap list has this server at {listed}, but {advertise} is advertised: others that \
+                        "the bootstrap list has this server at {listed}, but {advertise} is advertised: clients that \
                          dial what the list says are refused"
                     );
                     warnings.push(Mistake::warning(place.clone(), what));
@@ -294,6 +296,14 @@ impl Configuration {
                 }
                 Some(_) | None => {}
             }
+        }
+        if self.settings.strict_ids
+            && let Some(own) = self.settings.server_id.as_ref().filter(|own| !own.id().is_uuid_v4())
+        {
+            let what =
+                format!("{own:?} is no UUID v4: servers with `strict_ids`, as this one has it, refuse it");
+            let help = "leave `server_id` out: the id that follows from the key is one";
+            warnings.push(Mistake::warning(self.places.of("server_id"), what).help(help));
         }
         let first = listen.iter().find(|listen| !is_wildcard(listen));
         let host = advertise.as_ref().or(own.map(|own| &own.server.address)).map(HostPort::host);
@@ -318,7 +328,16 @@ impl Configuration {
             Err(error) => (None, Some(Mistake::error(self.places.of("data_dir"), error))),
         };
         let unreachable = self.reachable_at(key.as_ref()).err();
-        unusable.into_iter().chain(unreachable).chain(self.judge(key.as_ref())).collect()
+        let other_id = self.other_id(key.as_ref());
+        unusable.into_iter().chain(other_id).chain(unreachable).chain(self.judge(key.as_ref())).collect()
+    }
+
+    /// An id that is not the one which the data directory has.
+    fn other_id(&self, key: Option<&PublicKey>) -> Option<Mistake> {
+        let wanted = self.settings.server_id.as_ref()?;
+        let folder = self.settings.data_dir.clone().map_or_else(DataDir::default_for_server, Ok).ok()?;
+        let refused = data::judge_id(&folder, wanted, key?).err()?;
+        Some(Mistake::error(self.places.of("server_id"), refused))
     }
 
     /// Each server once, however often it is named.

@@ -33,9 +33,15 @@ impl Places {
         Some(Place::new(self.source.as_ref()?, self.spans.get(name)?.clone()))
     }
 
+    /// The same of an element of a list, counted from 0.
+    pub(super) fn of_element(&self, name: &str, at: usize) -> Option<Place> {
+        self.of(&element_name(name, at)).or_else(|| self.of(name))
+    }
+
     /// The command line has the last word on it.
     pub(super) fn overrule(&mut self, name: &str) {
-        self.spans.remove(name);
+        let elements = format!("{name}[");
+        self.spans.retain(|place, _| place != name && !place.starts_with(&elements));
     }
 }
 
@@ -82,7 +88,12 @@ fn read_table(
         let Some(field) = section.fields.iter_mut().find(|field| field.name == key.get_ref()) else {
             return wrong.push(unknown(section.name, key, &names));
         };
-        spans.insert(full_name(section.name, field.name), value.span());
+        let name = full_name(section.name, field.name);
+        if let DeValue::Array(elements) = value.get_ref() {
+            let elements = elements.iter().enumerate();
+            spans.extend(elements.map(|(at, element)| (element_name(&name, at), element.span())));
+        }
+        spans.insert(name, value.span());
         if let Err(error) = field.slot.read(value) {
             wrong.push(error);
         }
@@ -104,6 +115,10 @@ fn read_table(
             }
         }
     }
+}
+
+fn element_name(name: &str, at: usize) -> String {
+    format!("{name}[{at}]")
 }
 
 fn full_name(section: &str, name: &str) -> String {

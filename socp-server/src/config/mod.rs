@@ -378,8 +378,8 @@ mod tests {
             ),
             (
                 &format!("bootstrap = 'mesh.yaml'\nintroducers = ['localhost:1#{other}']"),
-                "server.toml: line 2, column 15: localhost:1 has another key here than in line 2: a server has one; \
-                 keep the one that `socp-server identity` prints on that server",
+                "server.toml: line 2, column 16: localhost:1 has another key here than in mesh.yaml, line 2: a server \
+                 has one; keep the one that `socp-server identity` prints on that server",
             ),
             (
                 "listen = []",
