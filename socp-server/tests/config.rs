@@ -202,6 +202,37 @@ fn what_a_first_start_would_refuse_or_warn_of_is_said_without_a_key() {
     assert!(log.contains("4194304 bytes") && log.contains("--> server.toml:3:19"), "{log}");
 }
 
+/// The id of a first start is a server's for good.
+#[test]
+fn an_id_that_the_data_directory_does_not_have_is_refused_by_the_check_as_by_a_start() {
+    let folder = Folder::new();
+    let data = folder.0.path().join("data");
+    import(&data, "server-a");
+    let server = ServerProcess::start(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--server-id",
+        "srv-a",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    server.stop();
+    let (status, _, log) = folder.check("data_dir = 'data'\nserver_id = 'srv-a'\n");
+    assert_eq!(status, Some(0), "{log}");
+    let (status, _, log) = folder.check("data_dir = 'data'\nserver_id = 'srv-b'\n");
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("--> server.toml:2:13") && log.contains("\"srv-a\" since its first start"), "{log}");
+    let path = folder.0.path().join("server.toml");
+    let (status, _, log) = run(&["run", "--config", path.to_str().unwrap()]);
+    assert_eq!(status, Some(1), "{log}");
+    assert!(log.contains("\"srv-a\" since its first start"), "{log}");
+    // Nor is an id of one's own that one's own setting refuses in others.
+    let (status, _, log) = folder.check("data_dir = 'data'\nserver_id = 'srv-a'\nstrict_ids = true\n");
+    assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains("is no UUID v4"), "{log}");
+}
+
 #[test]
 fn plain_links_beyond_this_machine_are_refused_with_the_way_out() {
     let folder = Folder::new();

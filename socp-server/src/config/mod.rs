@@ -343,9 +343,15 @@ mod tests {
             ),
             (
                 &introducer,
-                "server.toml: line 1, column 15: 192.0.2.1:1 is beyond this machine, and plain ws:// would show \
+                "server.toml: line 1, column 16: 192.0.2.1:1 is beyond this machine, and plain ws:// would show \
                  everybody on the way who writes to whom; if it speaks TLS, write wss://192.0.2.1:1#…; else allow \
                  plain links with --allow-plain (in the file: allow_plain = true)",
+            ),
+            (
+                "listen = [\n  '127.0.0.1:1',\n  '0.0.0.0:2',\n]",
+                "server.toml: line 3, column 3: 0.0.0.0:2 is beyond this machine, and plain ws:// would show \
+                 everybody on the way who writes to whom; give it a certificate with --tls-cert and --tls-key (in \
+                 the file: [tls]), or allow plain links with --allow-plain (in the file: allow_plain = true)",
             ),
             (
                 "listen = 'wss://127.0.0.1:1'",

@@ -156,8 +156,8 @@ fn a_newer_schema_is_refused() {
     drop(open(&file));
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refusal(&file);
-    assert_eq!(error, StoreError::NewerSchema { file: file.clone(), found: 99, known: 3 });
-    let line = format!("{}: has schema 99, this version knows up to 3; use a newer version", file.display());
+    assert_eq!(error, StoreError::NewerSchema { file: file.clone(), found: 99, known: 4 });
+    let line = format!("{}: has schema 99, this version knows up to 4; use a newer version", file.display());
     assert_eq!(error.to_string(), line);
 }
 
