@@ -2,6 +2,7 @@
 
 mod support;
 
+use socp_core::crypto::Signer;
 use socp_core::server::DialPolicy;
 use socp_core::wire::*;
 use support::hostile::*;
@@ -38,18 +39,19 @@ fn one(code: &str, kind: &str, to: &UserId) -> Vec<(String, String, String)> {
     vec![(code.into(), kind.into(), to.to_string())]
 }
 
-/// One ciphertext for whoever `to` is, or for the whole channel.
-fn publish(world: &mut World, author: usize, to: &str, text: &str) {
-    let entry = &world.users[author];
-    let public = Message {
-        to: None,
-        sender: None,
-        content_sig: None,
-        ts: None,
-        ..message(&entry.id, &entry.id, text, Timestamp(world.unix_ms()), &entry.signer)
-    };
+/// One ciphertext for whoever `to` is, or for the whole channel, signed by its author or not.
+fn publish_as(world: &mut World, author: usize, to: &str, text: &str, signed: bool) {
+    let (entry, ts) = (&world.users[author], Timestamp(world.unix_ms()));
+    let input = format!("{text}{}{ts}", entry.id);
+    let content_sig = signed.then(|| Binary::new(entry.signer.sign(input.as_bytes()).expect("fake")));
+    let direct = message(&entry.id, &entry.id, text, ts, &entry.signer);
+    let public = Message { to: None, sender: None, content_sig, ..direct };
     world.user_sends(author, Recipient::Named(to.into()), &Payload::MsgPublicChannel(public));
     world.run();
+}
+
+fn publish(world: &mut World, author: usize, to: &str, text: &str) {
+    publish_as(world, author, to, text, true);
 }
 
 // Over several hops.
@@ -167,16 +169,25 @@ fn one_ciphertext_for_all_reaches_everybody_but_its_author_with_its_own_text_and
             assert_eq!(texts(&world, reader), std::slice::from_ref(&text), "{to}");
         }
         assert_eq!(texts(&world, author), [""; 0], "{to}");
-        // Neither the time nor the name of the channel makes it another message.
-        for (ts, to) in [(1, to), (0, "public"), (0, "*"), (2, "public")] {
-            let again = text
-                .replace(&format!("\"ts\":{}", world.unix_ms()), &format!("\"ts\":{}", world.unix_ms() + ts));
-            let again = again.replace("\"to\":\"public\"", &format!("\"to\":\"{to}\""));
+        // Neither the envelope's time nor the name of the channel makes it another message.
+        let now = format!("\"ts\":{}", world.unix_ms());
+        for (ts, name) in [(1, to), (0, "public"), (0, "*"), (2, "public")] {
+            let again = text.replacen(&now, &format!("\"ts\":{}", world.unix_ms() + ts), 1);
+            let again = again.replace(&format!("\"to\":\"{to}\""), &format!("\"to\":\"{name}\""));
             world.user_sends_text(author, WireText::from(again));
             world.run();
         }
         for reader in readers {
             assert_eq!(texts(&world, reader).len(), 1, "{to}");
+        }
+        assert_eq!(world.errors(author), [], "repeats are no fault of anybody's");
+        // Who does not sign may say the same twice.
+        for _ in 0..2 {
+            world.advance(1);
+            publish_as(&mut world, author, to, "ok", false);
+        }
+        for reader in readers {
+            assert_eq!(texts(&world, reader).len(), 3, "{to}");
         }
     }
 }

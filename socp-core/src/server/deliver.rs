@@ -191,7 +191,7 @@ impl Server {
         let Some(member) = member_of(frame) else {
             // One frame in, one out to everybody.
             self.charge_message(link);
-            if !self.is_new_delivery("*", user, ts, message) {
+            if !self.is_news_for_all(user, ts, message) {
                 return;
             }
             let mut to = self.user_links();
@@ -254,7 +254,7 @@ impl Server {
         let ts = author_time(frame, message);
         let member = message.user_id.clone().filter(|_| wrapped).or_else(|| member_of(frame));
         let Some(member) = member else {
-            if self.is_new_delivery("*", &author, ts, message) {
+            if self.is_news_for_all(&author, ts, message) {
                 let to = self.user_links();
                 self.relay(to, frame);
             }
@@ -305,6 +305,12 @@ impl Server {
 
     fn too_long(&mut self, link: LinkId, frame: &Frame) {
         self.undelivered(link, ErrorCode::UnknownType, "the message is too long", frame.reference());
+    }
+
+    /// Whether what is said to the whole channel is news. Some write there without encryption or signature, and say the
+    /// same more than once: only a signature tells a repeat from that.
+    fn is_news_for_all(&mut self, author: &UserId, ts: Option<Timestamp>, message: &Message) -> bool {
+        message.content_sig.is_none() || self.is_new_delivery("*", author, ts, message)
     }
 
     pub(super) fn note_in_transit(
