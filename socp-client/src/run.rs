@@ -313,7 +313,7 @@ impl Session {
                 };
                 let user_id = escape_label(user_id.as_str());
                 self.lost = Some(format!(
-                    "{why}; give yours, or a new one if {user_id} is new there, with --server-password-file, or                      another id with --user-id"
+                    "{why}; give yours, or a new one if {user_id} is new there, with --server-password-file, or another id with --user-id"
                 ));
                 self.leave_now();
             }
