@@ -423,17 +423,16 @@ impl Directory {
         *id == self.own || self.users.contains_key(id)
     }
 
-    /// Whom a label or id means, of those online. Nobody is meant by what may mean somebody who is not, and whose key was
-    /// compared in person.
+    /// Whom a label or id means, of those online. Nobody is meant by what may mean somebody else whose key was compared in
+    /// person, who is away, or is there without saying the name.
     pub(super) fn resolve(&self, to: &str) -> Result<UserId, Unresolved> {
         let found = self.find(to, &self.names, |id| self.is_known(id))?;
-        let absent = |id: &UserId| *id != found && !self.is_known(id);
         if *self.label(&found) == *to || (found.as_str() == to && !self.is_name_of_trusted(to, &found)) {
             return Ok(found);
         }
         let also = match self.find(to, &self.trusted, |id| self.pins.get(id).is_some_and(UserPin::is_trusted))
         {
-            Ok(id) if absent(&id) => vec![self.label(&id)],
+            Ok(id) if id != found => vec![self.label(&id)],
             Err(Unresolved::Ambiguous(labels)) => labels,
             Ok(_) | Err(Unresolved::Unknown) => return Ok(found),
         };

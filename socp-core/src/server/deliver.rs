@@ -127,13 +127,13 @@ impl Server {
         else {
             return self.dropped("error from a server", format!("{server}: {} {}", error.code, error.detail));
         };
-        let position = self.in_transit.iter().position(|sent| {
+        let position = self.in_transit_of(&kind).iter().position(|sent| {
             let is_meant = sent.recipient == recipient && sent.ts == ts && written_as(&sent.kind) == kind;
             // Nobody else knows what became of it.
             is_meant
                 && self.links.get(&sent.hop).and_then(Link::server).is_some_and(|hop| hop.server == *server)
         });
-        let Some(sent) = position.and_then(|position| self.in_transit.remove(position)) else {
+        let Some(sent) = position.and_then(|position| self.in_transit_of_mut(&kind).remove(position)) else {
             // Searching costs us something, and who is honest has nothing more to say.
             self.charge_request(link);
             return self.dropped("error about nothing that was sent there", server.to_string());
@@ -147,8 +147,11 @@ impl Server {
             ErrorCode::Timeout => unreachable_now(&recipient),
             _ => format!("{recipient} is not online"),
         };
+        // Whoever sent it has paid for it then. What this costs is the doing of who says so.
+        self.charge_message(link);
         if let Some(to) = self.to_be_told(&sent.teller) {
-            self.undelivered(to, error.code.clone(), &detail, reference_to(&sent.kind, &recipient, Some(ts)));
+            let reference = reference_to(&sent.kind, &recipient, Some(ts));
+            self.send_error(to, error.code.clone(), &detail, Some(reference));
         }
     }
 
@@ -163,11 +166,13 @@ impl Server {
     /// its authors hold it for sent: they are told.
     pub(super) fn on_deliveries_cut_off(&mut self, link: LinkId, heard: Duration) {
         let since = heard.saturating_sub(UNDER_WAY);
+        // Of what was said to everybody one part is not worth an alarm.
+        self.said_to_all.retain(|sent| sent.hop != link);
         let (lost, kept) =
             std::mem::take(&mut self.in_transit).into_iter().partition(|sent| sent.hop == link);
         self.in_transit = kept;
         let lost: VecDeque<InTransit> = lost;
-        // A file says so itself; and of what was said to everybody one part is not worth an alarm.
+        // A file says so itself.
         let is_direct = |sent: &InTransit| written_as(&sent.kind) == FrameType::ServerDeliver;
         let unheard = |sent: &InTransit| is_direct(sent) && sent.at >= since;
         let mut cut_off: Vec<InTransit> = lost.into_iter().filter(unheard).collect();
@@ -250,16 +255,17 @@ impl Server {
             return self.dropped("public message is too long", author.to_string());
         }
         self.remember(frame);
-        self.charge_message(link_id);
         let ts = author_time(frame, message);
         let member = message.user_id.clone().filter(|_| wrapped).or_else(|| member_of(frame));
         let Some(member) = member else {
+            self.charge_message(link_id);
             if self.is_news_for_all(&author, ts, message) {
                 let to = self.user_links();
                 self.relay(to, frame);
             }
             return;
         };
+        self.charge_public(link_id);
         match self.route(&member) {
             Route::Local(to) => {
                 if self.is_new_delivery(member.as_str(), &author, ts, message)
@@ -269,9 +275,10 @@ impl Server {
                 }
             }
             Route::Server { .. } | Route::Unreachable | Route::Unknown => {
+                // Many may have left at once: a few words about it will do.
                 let reference = reference_to(&FrameType::MsgPublicChannel, &member, frame.ts());
                 let detail = format!("{member} is not online here");
-                self.undelivered(link_id, ErrorCode::UserNotFound, &detail, reference);
+                self.error(link_id, ErrorCode::UserNotFound, &detail, Some(reference));
             }
         }
     }
@@ -322,12 +329,29 @@ impl Server {
         server: &ServerId,
         hop: LinkId,
     ) {
-        if self.in_transit.len() >= MAX_IN_TRANSIT {
-            self.in_transit.pop_front();
+        let in_transit = self.in_transit_of_mut(&kind);
+        if in_transit.len() >= MAX_IN_TRANSIT {
+            in_transit.pop_front();
         }
         let claim = (server.clone(), self.claim_order(server, recipient));
         let (recipient, at) = (recipient.clone(), self.now.instant);
-        self.in_transit.push_back(InTransit { kind, recipient, ts, teller, hop, at, claim });
+        let sent = InTransit { kind, recipient, ts, teller, hop, at, claim };
+        self.in_transit_of_mut(&sent.kind).push_back(sent);
+    }
+
+    /// The copies of what was said to everybody are many, and leave the rest its room.
+    fn in_transit_of_mut(&mut self, kind: &FrameType) -> &mut VecDeque<InTransit> {
+        match kind {
+            FrameType::MsgPublicChannel => &mut self.said_to_all,
+            _ => &mut self.in_transit,
+        }
+    }
+
+    fn in_transit_of(&self, kind: &FrameType) -> &VecDeque<InTransit> {
+        match kind {
+            FrameType::MsgPublicChannel => &self.said_to_all,
+            _ => &self.in_transit,
+        }
     }
 }
 

@@ -35,22 +35,26 @@ impl Server {
         let key = delivery_key(recipient, author.as_str(), message.ciphertext.bytes(), sig);
         let now = Timestamp(self.now.unix_ms);
         let ts = ts.unwrap_or(now);
-        if self.delivered.is_over(author, ts, &key) {
+        // Who is here sends for itself: only what is the same is a repeat, however far back the clock is.
+        let is_here = self.local.contains_key(author);
+        let over = match is_here {
+            true => self.delivered.contains(&key),
+            false => self.delivered.is_over(author, ts, &key),
+        };
+        if over {
             self.dropped("repeated delivery", format!("{author} to {recipient}"));
             return false;
         }
         // What a server said of a user's time, who has left it since, must not silence that user for ever.
         let ts = ts.min(now);
-        if !self.local.contains_key(author) {
+        if !is_here {
             let record = DeliveryRecord { author: author.clone(), ts, key };
             self.out.push(Action::Persist(Record::Delivered(record)));
         }
         for (author, until) in self.delivered.remember(author, ts, key) {
             self.out.push(Action::Persist(Record::DeliveredUntil { author, until }));
         }
-        while self.delivered.floors() > self.config.limits.seen_entries
-            && let Some(author) = self.delivered.forget_floor()
-        {
+        for author in self.delivered.shrink_floors(self.config.limits.seen_entries) {
             self.out.push(Action::Persist(Record::ForgetAuthor(author)));
         }
         true

@@ -262,8 +262,10 @@ impl Server {
 
     /// Where an address may lead that was not refused by its looks. The operator's own may lead anywhere.
     fn reach_of(&self, address: &HostPort) -> Reach {
+        // A machine's own name leads home on many: who is reached by it as well is at home there.
+        let is_home = self.config.address.as_ref().is_some_and(|own| own.host() == address.host());
         match self.config.dial {
-            DialPolicy::Reachable if !self.is_listed(address) => self.reachable(),
+            DialPolicy::Reachable if !is_home && !self.is_listed(address) => self.reachable(),
             DialPolicy::Reachable | DialPolicy::All | DialPolicy::None => Reach::EVERYWHERE,
         }
     }

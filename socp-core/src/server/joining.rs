@@ -254,7 +254,8 @@ impl Server {
             false => self.announce(link_id),
         }
         // Anybody can name a server and its public key. Where that would bring back users who are gone, and hand over
-        // what is written to them, the link waits for the first frame that was signed ([`Server::on_first_word`]).
+        // what is written to them, the link waits for the first frame that was signed ([`Server::on_first_word`]). A
+        // recording of one will do: nothing else can be had of who proves nothing.
         if nonces.is_none() && !changes_nothing {
             self.link_up(link_id);
         }
@@ -339,10 +340,13 @@ impl Server {
         let limits = &self.config.limits;
         let (burst, rate) = (limits.server_message_burst, limits.server_messages_per_second);
         let messages = Budget::new(burst, f64::from(rate), self.now.instant);
+        // Passed on as they are, like parts of files.
+        let public = Budget::new(limits.chunk_burst, f64::from(limits.chunks_per_second), self.now.instant);
         if let Some(link) = self.links.get_mut(&link_id) {
             let server = server.clone();
             let key = key.clone();
             link.messages = messages;
+            link.public = public;
             link.state = LinkState::Server(ServerLink {
                 server,
                 key,

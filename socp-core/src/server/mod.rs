@@ -101,6 +101,8 @@ pub struct Server {
     delivered: Repeats,
     /// Deliveries sent to other servers, so that their ERROR, or the loss of their link, finds the author.
     in_transit: VecDeque<InTransit>,
+    /// The same of public messages to single members.
+    said_to_all: VecDeque<InTransit>,
     heartbeat: SharedPayload,
     hello_ack: SharedPayload,
     /// Removals in our own name that answered somebody's stale advert, for a while.
@@ -248,6 +250,7 @@ impl Server {
             seen: Seen::new(config.limits.seen_entries, timing.seen),
             delivered: Repeats::new(0, []),
             in_transit: VecDeque::new(),
+            said_to_all: VecDeque::new(),
             heartbeat: SharedPayload::new(&Payload::Heartbeat(Empty {})),
             hello_ack: SharedPayload::new(&Payload::UserHelloAck(UserHelloAck { status: "ok".into() })),
             settled: Seen::new(config.limits.seen_entries, timing.presence),

@@ -79,7 +79,8 @@ impl Server {
             .as_ref()
             .map_or(&[][..], |key| proven_rotations(frame, &advert.user_id, &advert.rotations, key));
         // A chain that does not hold is no reason to keep its length.
-        let kept = if steps.is_some() { rotations.len() } else { advert.rotations.len() };
+        let known = self.users.get(&advert.user_id).map_or(0, |user| user.rotations.len());
+        let kept = known.max(rotations.len());
         if frame.frame().text().len() > MAX_ADVERT_BYTES + kept * ROTATION_BYTES {
             return self.dropped("advert is too long", advert.user_id.to_string());
         }
@@ -350,8 +351,8 @@ impl Server {
         welcome: &ServerWelcome,
     ) {
         // Others than the seed's may leave the list empty whoever is there.
-        let lists =
-            self.dialect(link_id) == Dialect::Seed || welcome.clients.iter().any(|e| e.user_id.is_some());
+        let lists = self.dialect(link_id) == Dialect::Seed
+            || welcome.clients.iter().any(|entry| entry.user_id.is_some() && entry.server_id.is_none());
         if let Some(peer) = self.peers.get_mut(server) {
             peer.listed |= lists;
         }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use crate::repeats::{Digest, digest_of};
 use crate::wire::{Frame, UserId};
 
 /// What identifies a frame or a delivery.
-pub(super) type SeenKey = [u8; 32];
+pub(super) type SeenKey = Digest;
 
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -52,7 +53,7 @@ impl Seen {
 pub(super) fn frame_key(frame: &Frame) -> SeenKey {
     let ts = frame.ts().map_or(0, |ts| ts.0).to_be_bytes();
     let from = frame.from().map_or("", |from| from.as_str());
-    digest(&[
+    digest_of(&[
         frame.kind().as_str().as_bytes(),
         &ts,
         from.as_bytes(),
@@ -63,7 +64,7 @@ pub(super) fn frame_key(frame: &Frame) -> SeenKey {
 
 /// The key of a user in a cache of its own.
 pub(super) fn user_key(user: &UserId) -> SeenKey {
-    digest(&[user.as_str().as_bytes()])
+    digest_of(&[user.as_str().as_bytes()])
 }
 
 /// What tells two payloads apart.
@@ -73,17 +74,7 @@ pub(super) fn payload_hash(frame: &Frame) -> [u8; 32] {
 
 /// The key of a delivery, whatever its `ts` and the way it came.
 pub(super) fn delivery_key(recipient: &str, sender: &str, ciphertext: &[u8], content_sig: &[u8]) -> SeenKey {
-    digest(&[b"delivery", recipient.as_bytes(), sender.as_bytes(), ciphertext, content_sig])
-}
-
-fn digest(parts: &[&[u8]]) -> SeenKey {
-    let mut hash = Sha256::new();
-    for part in parts {
-        // Lengths keep "ab","c" and "a","bc" apart.
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
+    digest_of(&[b"delivery", recipient.as_bytes(), sender.as_bytes(), ciphertext, content_sig])
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const MAX_PRESENCE_BYTES: usize = 16 * 1024;
 /// A PRESENCE without `links`: envelope, digest and signature, the origin's id three times.
 const PRESENCE_BYTES: usize = 3 * 1024;
 
-/// What an entry of `links` takes beside the id.
+/// What an entry of `links` takes beside the id, each character of which may need an escape.
 const LINK_BYTES: usize = 3;
 
 impl Server {
@@ -99,7 +99,7 @@ impl Server {
             links: linked
                 .map(|(server, _)| server.clone())
                 .take_while(|server| {
-                    room = room.saturating_sub(server.as_str().len() + LINK_BYTES);
+                    room = room.saturating_sub(2 * server.as_str().len() + LINK_BYTES);
                     room > 0
                 })
                 .collect(),

@@ -11,7 +11,7 @@ use super::super::api::{Action, Doubt, Notice};
 use super::super::inbox::failed;
 use super::super::label::{escape_detail, escape_label, quote_label};
 use super::super::limits::{Limits, Timing};
-use super::super::shown::{digest_before, offer_digest};
+use super::super::shown::{digest_before, offer_digest, unproven_offer_digest};
 use super::super::{Client, dropped};
 use super::api::{Expected, FileAction, FileNotice, OfferPolicy, TransferId};
 use super::meter::Meter;
@@ -82,13 +82,14 @@ impl Client {
         }
         let verified = self.check_manifest(frame, &from, start);
         let digest = offer_digest(&from, &start.file_id);
+        let unproven = unproven_offer_digest(&from, start, start.ts.or(frame.frame().ts()));
         let before = digest_before(&from, start.file_id.as_bytes(), start.content_sig.as_ref());
         // What is proven binds its time.
         let ts = start.ts.unwrap_or_default();
         let memory = &self.inbox.memory;
         let repeated = match verified {
             Ok(()) => memory.is_known(&digest, &before) || memory.was_shown(&from, ts, &digest),
-            Err(_) => memory.was_doubtful(&digest),
+            Err(_) => memory.was_doubtful(&unproven) || memory.is_known(&digest, &before),
         };
         if repeated {
             return dropped(out, "file was offered before", from.as_str());
@@ -113,7 +114,7 @@ impl Client {
         }
         match verified {
             Ok(()) => self.inbox.memory.remember(&from, ts, digest, out),
-            Err(_) => self.inbox.memory.remember_doubtful(digest, out),
+            Err(_) => self.inbox.memory.remember_doubtful(unproven, out),
         }
         let accepted = self.config.files == OfferPolicy::Accept && verified.is_ok();
         let id = self.files.new_transfer();

@@ -149,7 +149,7 @@ fn a_flood_makes_nobody_elses_message_new_again_across_restarts() {
         let actions: Vec<_> = replay(&mut scene);
         assert!(repeated(&actions), "{actions:?}");
         let snapshot = remembered(&kept);
-        assert!(snapshot.shown.len() <= 8, "the store's is as bounded");
+        assert!(snapshot.shown.len() <= 16, "the store's is as bounded");
         let mut restarted = Scene::with(small, snapshot);
         restarted.log_in(users());
         let actions: Vec<_> = replay(&mut restarted);
